@@ -1,0 +1,184 @@
+"""Attention, and the two modules that a Perceiver is made of: `CrossAttend` and `SelfAttend`.
+
+Not concerned with positions, latents or queries (`positions.py`, `perceiver.py`), nor with how an attention is
+computed (`kernels.py`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.core import kernels
+
+Mask = Bool[Tensor, "b m"] | Bool[Tensor, "b n m"]
+
+
+def linear(in_channels: int, out_channels: int) -> nn.Linear:
+    """A linear layer with the papers' initial weights: truncated normal of variance 1/in_channels, zero bias."""
+    layer = nn.Linear(in_channels, out_channels)
+    nn.init.trunc_normal_(layer.weight, std=in_channels**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class DotProduct(nn.Module):
+    """The pooling inside an attention, a module of its own so that a hook can see its queries and keys."""
+
+    def forward(
+        self,
+        q: Float[Tensor, "b h n k"],
+        k: Float[Tensor, "b h m k"],
+        v: Float[Tensor, "b h m v"],
+        mask: Bool[Tensor, "b #n m"] | None,
+    ) -> Float[Tensor, "b h n v"]:
+        return kernels.attend(q, k, v, mask)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with free query-key and value widths (Perceiver IO, appendix E.2).
+
+    `qk_channels` defaults to `q_channels`, `v_channels` to `qk_channels`, `output_channels` to `q_channels`.
+    Every query sees the keys where `mask` is True: (b m) for all queries alike, (b n m) for each its own.
+    Raises ValueError where a width cannot be divided among the heads.
+    """
+
+    def __init__(
+        self,
+        q_channels: int,
+        kv_channels: int | None = None,
+        *,
+        num_heads: int = 1,
+        qk_channels: int | None = None,
+        v_channels: int | None = None,
+        output_channels: int | None = None,
+    ):
+        super().__init__()
+        kv_channels = kv_channels or q_channels
+        qk_channels = qk_channels or q_channels
+        v_channels = v_channels or qk_channels
+        for name, width in (("qk_channels", qk_channels), ("v_channels", v_channels)):
+            if width % num_heads:
+                raise ValueError(f"{name}={width} cannot be divided among {num_heads} heads: take a multiple")
+        self.num_heads = num_heads
+        self.to_q = linear(q_channels, qk_channels)
+        self.to_k = linear(kv_channels, qk_channels)
+        self.to_v = linear(kv_channels, v_channels)
+        self.pool = DotProduct()
+        self.output = linear(v_channels, output_channels or q_channels)
+
+    def forward(
+        self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
+    ) -> Float[Tensor, "b n e"]:
+        q, k, v = (
+            rearrange(x, "b n (h c) -> b h n c", h=self.num_heads)
+            for x in (self.to_q(inputs_q), self.to_k(inputs_kv), self.to_v(inputs_kv))
+        )
+        if mask is not None and mask.ndim == 2:
+            mask = rearrange(mask, "b m -> b 1 m")
+        return self.output(rearrange(self.pool(q, k, v, mask), "b h n c -> b n (h c)"))
+
+
+class MLP(nn.Sequential):
+    """Linear, GELU, Linear: (… channels) → (… channels). The papers' GELU is the tanh form."""
+
+    def __init__(self, channels: int, widening_factor: int = 1, activation: nn.Module | None = None):
+        super().__init__(
+            linear(channels, widening_factor * channels),
+            activation or nn.GELU(approximate="tanh"),
+            linear(widening_factor * channels, channels),
+        )
+
+
+class DropPath(nn.Module):
+    """Drops a whole residual branch for a row with probability `rate` in training (Huang et al. 2016)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        if not self.training or self.rate == 0:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.rate
+        return branch * (kept / (1 - self.rate)).to(branch.dtype)
+
+
+class CrossAttend(nn.Module):
+    """Queries (b n d) read an array (b m c): pre-norm attention and MLP (Perceiver, section 3.1).
+
+    `query_residual` adds the queries to what they read; leave it out where a query is only a question.
+    """
+
+    def __init__(
+        self,
+        q_channels: int,
+        kv_channels: int,
+        attention: Attention,
+        mlp: nn.Module,
+        *,
+        query_residual: bool = True,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        self.query_norm = nn.LayerNorm(q_channels)
+        self.kv_norm = nn.LayerNorm(kv_channels)
+        self.attention = attention
+        self.mlp_norm = nn.LayerNorm(q_channels)
+        self.mlp = mlp
+        self.query_residual = query_residual
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self, queries: Float[Tensor, "b n d"], inputs: Float[Tensor, "b m c"], mask: Mask | None = None
+    ) -> Float[Tensor, "b n d"]:
+        read = self.attention(self.query_norm(queries), self.kv_norm(inputs), mask)
+        x = queries + read if self.query_residual else read
+        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
+
+
+class SelfAttend(nn.Module):
+    """An array (b n d) reads itself: pre-norm attention and MLP (Perceiver, section 3.1)."""
+
+    def __init__(self, channels: int, attention: Attention, mlp: nn.Module, *, drop_path: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = attention
+        self.mlp_norm = nn.LayerNorm(channels)
+        self.mlp = mlp
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        normed = self.norm(x)
+        x = x + self.drop_path(self.attention(normed, normed, mask))
+        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
+
+
+@contextmanager
+def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """The attention weights (b h n m) of every `Attention` inside `module`, by name, once for each call.
+
+    The forward pass is the ordinary one: a hook reads the queries and keys that it pools with.
+
+    >>> with record_attention(model) as weights:            # doctest: +SKIP
+    ...     model(inputs, queries)
+    >>> weights["encoder.attention"][0].shape                # doctest: +SKIP
+    """
+    found: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name, part in module.named_modules():
+        if isinstance(part, Attention):
+
+            def record(_, arguments, __, name=name):
+                q, k, _v, mask = arguments
+                found.setdefault(name, []).append(kernels.attention_weights(q, k, mask))
+
+            hooks.append(part.pool.register_forward_hook(record))
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()

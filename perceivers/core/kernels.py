@@ -1,0 +1,47 @@
+"""The one place that decides how an attention is computed.
+
+Not concerned with projections, heads' layout or modules: it takes the heads apart already and knows only arrays.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+# Below this many weights the two plain matrix products are faster than the fused kernel, forward and backward
+# (its backward pass is slow on small sizes on a CPU); above it their memory counts more.
+PLAIN_WEIGHTS = 2**26
+
+
+def attend(
+    q: Float[Tensor, "b h n k"],
+    k: Float[Tensor, "b h m k"],
+    v: Float[Tensor, "b h m v"],
+    mask: Bool[Tensor, "b #n m"] | None = None,
+) -> Float[Tensor, "b h n v"]:
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), by the kernel that fits the size.
+
+    `mask` is True where a query may attend. A query whose keys are all masked gets zeros.
+    """
+    b, h, n, m = *q.shape[:3], k.shape[2]
+    if b * h * n * m <= PLAIN_WEIGHTS:
+        return attention_weights(q, k, mask) @ v
+    if mask is None:
+        return scaled_dot_product_attention(q, k, v)
+    heads = mask.unsqueeze(1)
+    pooled = scaled_dot_product_attention(q, k, v, attn_mask=heads)
+    return pooled.masked_fill(~heads.any(-1, keepdim=True), 0.0)
+
+
+def attention_weights(
+    q: Float[Tensor, "b h n k"],
+    k: Float[Tensor, "b h m k"],
+    mask: Bool[Tensor, "b #n m"] | None = None,
+) -> Float[Tensor, "b h n m"]:
+    """softmax(q·kᵀ/√k), exactly zero where `mask` is False."""
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if mask is None:
+        return logits.softmax(-1)
+    closed = ~mask.unsqueeze(1)
+    weights = logits.masked_fill(closed, torch.finfo(logits.dtype).min).softmax(-1)
+    return weights.masked_fill(closed, 0.0)

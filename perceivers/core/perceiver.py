@@ -1,0 +1,131 @@
+"""Perceiver IO (Jaegle et al. 2021, arXiv 2107.14795): encode, process, decode.
+
+Not concerned with where inputs and queries come from, nor with what the outputs mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.core.attention import MLP, Attention, CrossAttend, SelfAttend
+from perceivers.core.inputs import Array, Chunks, gather
+from perceivers.core.positions import LearnedArray
+
+
+class PerceiverIO(nn.Module):
+    """Inputs (b m c) → latents (b n d) → outputs (b o e), at a cost linear in m and in o (figure 2 of the paper).
+
+    `block` is a stack of self-attends that is applied `num_blocks` times, with the same weights.
+    """
+
+    def __init__(
+        self,
+        latents: LearnedArray,
+        encoder: CrossAttend,
+        block: Sequence[SelfAttend],
+        decoder: CrossAttend,
+        *,
+        num_blocks: int = 1,
+    ):
+        super().__init__()
+        self.latents = latents
+        self.encoder = encoder
+        self.block = nn.ModuleList(block)
+        self.decoder = decoder
+        self.num_blocks = num_blocks
+
+    def encode(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n d"]:
+        """The latents read the inputs once. `mask` (b m) is True where there is something to read."""
+        array, mask = gather(inputs, mask)
+        return self.encoder(self.latents(len(array)), array, mask)
+
+    def process(self, latents: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The latents think: the block of self-attends, `num_blocks` times."""
+        for _ in range(self.num_blocks):
+            for self_attend in self.block:
+                latents = self_attend(latents)
+        return latents
+
+    def decode(self, latents: Float[Tensor, "b n d"], queries: Array | Chunks) -> Float[Tensor, "b o e"]:
+        """Each query reads the latents: one output for each."""
+        array, _ = gather(queries, None)
+        return self.decoder(array, latents)
+
+    def forward(
+        self, inputs: Array | Chunks, queries: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b o e"]:
+        return self.decode(self.process(self.encode(inputs, mask)), queries)
+
+
+@dataclass(frozen=True)
+class PerceiverIOConfig:
+    """Every number of a Perceiver IO. Widths that are None are the papers' defaults (see `Attention`)."""
+
+    input_channels: int
+    query_channels: int
+    num_latents: int
+    latent_channels: int
+    self_attends_per_block: int
+    num_blocks: int = 1
+    cross_heads: int = 1
+    self_heads: int = 8
+    decoder_heads: int = 1
+    cross_widening: int = 1
+    self_widening: int = 1
+    decoder_widening: int = 1
+    cross_qk_channels: int | None = None
+    cross_v_channels: int | None = None
+    self_qk_channels: int | None = None
+    self_v_channels: int | None = None
+    decoder_qk_channels: int | None = None
+    decoder_v_channels: int | None = None
+    decoder_query_residual: bool = True
+    drop_path: float = 0.0
+
+
+def build(config: PerceiverIOConfig) -> PerceiverIO:
+    """The one place that turns a configuration into modules."""
+    c, d, e = config.input_channels, config.latent_channels, config.query_channels
+    encoder = CrossAttend(
+        d,
+        c,
+        Attention(
+            d,
+            c,
+            num_heads=config.cross_heads,
+            qk_channels=config.cross_qk_channels,
+            v_channels=config.cross_v_channels,
+        ),
+        MLP(d, config.cross_widening),
+    )
+    block = [
+        SelfAttend(
+            d,
+            Attention(
+                d,
+                num_heads=config.self_heads,
+                qk_channels=config.self_qk_channels,
+                v_channels=config.self_v_channels,
+            ),
+            MLP(d, config.self_widening),
+            drop_path=config.drop_path,
+        )
+        for _ in range(config.self_attends_per_block)
+    ]
+    decoder = CrossAttend(
+        e,
+        d,
+        Attention(
+            e,
+            d,
+            num_heads=config.decoder_heads,
+            qk_channels=config.decoder_qk_channels,
+            v_channels=config.decoder_v_channels,
+        ),
+        MLP(e, config.decoder_widening),
+        query_residual=config.decoder_query_residual,
+    )
+    latents = LearnedArray(config.num_latents, d)
+    return PerceiverIO(latents, encoder, block, decoder, num_blocks=config.num_blocks)

@@ -1,0 +1,60 @@
+"""Positions: Fourier features, grids and learned positions (Perceiver, section 3.2 and appendix D).
+
+Not concerned with what stands at a position, nor with how the two are joined.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def grid(shape: Sequence[int], device: torch.device | None = None) -> Float[Tensor, "m d"]:
+    """The positions of a grid's cells, each axis from -1 to 1 inclusive, the last axis fastest.
+
+    An axis of one cell stands at -1, as `linspace` has it.
+    """
+    axes = [torch.linspace(-1.0, 1.0, size, device=device) for size in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(shape))
+
+
+def fourier_channels(axes: int, num_bands: int) -> int:
+    """The width of `fourier_features`: d·(2·bands + 1)."""
+    return axes * (2 * num_bands + 1)
+
+
+def fourier_features(
+    positions: Float[Tensor, "*rows d"], num_bands: int, resolution: Sequence[float]
+) -> Float[Tensor, "*rows p"]:
+    """[position, sin(π f x), cos(π f x)], p = d·(2·num_bands + 1), for positions in [-1, 1].
+
+    The frequencies f of an axis run linearly from 1 to half its `resolution` (the Nyquist frequency of that many
+    samples); sines and cosines are laid out axis by axis. The order of operations is the original's, and matters:
+    at high frequencies another one differs by 6e-3.
+    """
+    if len(resolution) != positions.shape[-1]:
+        raise ValueError(
+            f"resolution has {len(resolution)} axes but the positions have {positions.shape[-1]}: give one for each"
+        )
+    options = {"dtype": positions.dtype, "device": positions.device}
+    frequencies = torch.stack([torch.linspace(1.0, size / 2, num_bands, **options) for size in resolution])
+    angles = rearrange(positions.unsqueeze(-1) * frequencies, "... d f -> ... (d f)") * math.pi
+    return torch.cat([positions, angles.sin(), angles.cos()], dim=-1)
+
+
+class LearnedArray(nn.Module):
+    """A learned array (n d), the same for every row: initial latents, queries or positions.
+
+    Truncated normal of standard deviation 0.02 at first, as in the papers.
+    """
+
+    def __init__(self, size: int, channels: int):
+        super().__init__()
+        self.array = nn.Parameter(torch.empty(size, channels))
+        nn.init.trunc_normal_(self.array, std=0.02)
+
+    def forward(self, batch: int) -> Float[Tensor, "b n d"]:
+        return self.array.expand(batch, -1, -1)

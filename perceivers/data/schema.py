@@ -1,0 +1,141 @@
+"""Fields and schemas: what is in a data set and how it is read. Shown, saved, edited and obeyed.
+
+Not concerned with how a schema is inferred (`infer.py`) nor with what a modality does with its options.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perceivers.errors import BadInput
+
+FORMAT = 1
+ROLES = ("input", "target", "ignore")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A name, a modality, a role, one or more columns, and what its modality must know (`options`).
+
+    An option that is None is read off the train rows when a model is made. `reason` says why `inspect` reads it so.
+    """
+
+    name: str
+    modality: str | None  # None only where the role is `ignore`
+    role: str
+    columns: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = field(default="", compare=False)
+
+    def with_options(self, **options: Any) -> "Field":
+        return replace(self, options={**self.options, **options})
+
+
+@dataclass(frozen=True)
+class Split:
+    """How rows become train, validation and test: by a column, else by fractions, drawn with `seed`."""
+
+    column: str | None = None
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    group: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    fields: tuple[Field, ...]
+    split: Split = Split()
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        return tuple(f for f in self.fields if f.role == "input")
+
+    @property
+    def targets(self) -> tuple[Field, ...]:
+        return tuple(f for f in self.fields if f.role == "target")
+
+    def __getitem__(self, name: str) -> Field:
+        return next(f for f in self.fields if f.name == name)
+
+    def replace(self, *fields: Field) -> "Schema":
+        """The schema with `fields` in place of those of the same name."""
+        new = {f.name: f for f in fields}
+        return replace(self, fields=tuple(new.get(f.name, f) for f in self.fields))
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [
+            {"name": f.name, "modality": f.modality, "role": f.role, "columns": list(f.columns), **f.options}
+            for f in self.fields
+        ]
+        s = self.split
+        split = {
+            "column": s.column,
+            "fractions": list(s.fractions),
+            "seed": s.seed,
+            "group": s.group,
+            "time": s.time,
+        }
+        return {"format": FORMAT, "fields": rows, "split": split}
+
+    def to_yaml(self) -> str:
+        def row(value: Any) -> str:
+            return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
+
+        content = self.to_dict()
+        lines = [f"format: {content['format']}", "fields:"]
+        lines += [f"  - {row(f).strip()}" for f in content["fields"]]
+        lines.append(f"split: {row(content['split']).strip()}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str) -> "Schema":
+        """The schema that `to_dict` wrote, or a person. Raises BadInput with the place `where` it stands."""
+        if not isinstance(content, dict) or not isinstance(content.get("fields"), list):
+            raise BadInput(f"{where}: not a schema: expected `format`, `fields` and `split` at the top")
+        if content.get("format") != FORMAT:
+            raise BadInput(f"{where}: format {content.get('format')!r} is not {FORMAT}, the one that is known here")
+        fields = tuple(_field(row, f"{where}, field {i + 1}") for i, row in enumerate(content["fields"]))
+        names = [f.name for f in fields]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise BadInput(f"{where}: two fields are named {twice[0]!r}: names must differ")
+        return cls(fields, _split(content.get("split") or {}, where))
+
+    @classmethod
+    def read(cls, path: Path) -> "Schema":
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path}: cannot be read as a schema: {error}") from error
+        except yaml.YAMLError as error:
+            raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        return cls.from_dict(content, str(path))
+
+
+def _field(row: Any, where: str) -> Field:
+    if not isinstance(row, dict) or not {"name", "role"} <= row.keys():
+        raise BadInput(f"{where}: expected {{name, modality, role, columns, …}}, got {row!r}")
+    row = dict(row)
+    name, modality, role = str(row.pop("name")), row.pop("modality", None), row.pop("role")
+    columns = row.pop("columns", [name])
+    if role not in ROLES:
+        raise BadInput(f"{where} ({name}): role {role!r} is none of {', '.join(ROLES)}")
+    if modality is None and role != "ignore":
+        raise BadInput(f"{where} ({name}): no modality: say text, image, number, category … or `role: ignore`")
+    if not isinstance(columns, list) or not columns:
+        raise BadInput(f"{where} ({name}): columns must be a list of column names, got {columns!r}")
+    return Field(name, modality, role, tuple(str(c) for c in columns), row)
+
+
+def _split(row: Mapping[str, Any], where: str) -> Split:
+    if not isinstance(row, dict) or (unknown := row.keys() - Split.__dataclass_fields__.keys()):
+        raise BadInput(f"{where}: split has column, fractions, seed, group and time, got {sorted(unknown or [row])}")
+    row = dict(row)
+    fractions: Sequence[float] = row.pop("fractions", Split.fractions)
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {list(fractions)}")
+    a, b, c = (float(x) for x in fractions)
+    return Split(fractions=(a, b, c), **row)

@@ -1,0 +1,9 @@
+"""The two errors that a user meets. Each is one line: what is wrong, where, and what would mend it."""
+
+
+class BadInput(ValueError):
+    """A command, option, data set, schema or model cannot be used: nothing has begun (exit code 2)."""
+
+
+class Unreadable(ValueError):
+    """One row cannot be read: it is counted, named and left out."""

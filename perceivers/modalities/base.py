@@ -1,0 +1,146 @@
+"""The contract of a modality: one kind of data, in one file. To add a kind of data is to write one such file.
+
+Not concerned with where rows come from (`perceivers.data`) nor with the Perceiver in the middle.
+
+A cell's way: `read` (one cell → an example) or `read_all` (a column at once) → `collate` (examples → tensors, a
+*part* of the batch) → `augment` (in training) → the module of `inputs` → an array (b m c).
+An answer's way: the queries of `target` → outputs (b o e) → prediction → loss, or `answer` → `columns`, `metrics`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.core.positions import LearnedArray
+
+# One field of a batch: named tensors, the batch first. `collate` of the modality says which, with dtype and range.
+Part = dict[str, Tensor]
+# All fields of a batch, by name.
+Batch = dict[str, Part]
+# (purpose, k) → (b, k) numbers in [0, 1) that depend on the seed, the epoch, the row and the purpose alone.
+Uniform = Callable[[str, int], Tensor]
+# Metrics of one target: {"n": 360, "accuracy": {"value": 0.98, "low": 0.96, "high": 0.99}, …}
+Metrics = dict[str, Any]
+
+
+class Modality(ABC):
+    """One kind of data. Stateless: what it must know of a field stands in the field's options.
+
+    `options` holds every option that a field of this kind may have, with its default; None means that `fit` reads
+    it off the train rows. In all methods `field` is a `perceivers.data.schema.Field` (name, columns, options).
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    # The door -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        """The options that are None in `field`, read off the cells of the train rows. Raises BadInput."""
+
+    @abstractmethod
+    def read(self, field: Any, cell: Any) -> Any:
+        """One cell → one example (usually a numpy array), or None where the cell is missing.
+
+        A cell is what the table holds (str, int, float, bool, list, None, numpy array, datetime), a
+        `pathlib.Path` where the table names a file, or a tuple of those where the field has several columns.
+        Raises Unreadable with one line that says what came and what was expected.
+        """
+
+    def read_all(self, field: Any, cells: Sequence[Any]) -> Sequence[Any] | None:
+        """All examples of a column at once, indexable by an integer array, where that is cheap; else None."""
+        return None
+
+    def windows(self, field: Any, example: Any) -> list[Any]:
+        """The pieces of an example that is too long for one pass: the answers to them are averaged."""
+        return [example]
+
+    def size(self, field: Any, example: Any) -> int:
+        """The number of input elements that an example will take: batches are bucketed by it."""
+        return 1
+
+    @abstractmethod
+    def collate(self, field: Any, examples: Sequence[Any]) -> Part:
+        """Examples (None where missing) → padded tensors. The docstring is the array contract."""
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """A randomly changed copy of a part, in training, as a pure function of `uniform`."""
+        return part
+
+    # As an input ----------------------------------------------------------------------------------------------
+    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+        """A module: Batch → (array (b m channels), mask (b m)) for all input fields of this modality."""
+        raise BadInputModality(self.name)
+
+    # As a target ----------------------------------------------------------------------------------------------
+    def target(self, field: Any, channels: int) -> "Target":
+        """The module that asks for this field and reads the answer."""
+        raise BadTargetModality(self.name)
+
+    # For a person ---------------------------------------------------------------------------------------------
+    @abstractmethod
+    def draw(self, field: Any, cell: Any) -> str:
+        """A cell as a piece of HTML (escaped, self-contained, small)."""
+
+    def baseline(self, field: Any) -> Any:
+        """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
+        raise BadInputModality(self.name)
+
+    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
+        """The columns that `predict` adds for answers (n k): `<name>`, and for categories the probabilities."""
+        raise BadTargetModality(self.name)
+
+    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
+        """Answers (n k) against the examples `truth`: n, and a value with a 95 % interval for each metric.
+
+        The first metric after `n` is the one that is named first to people; `better` says which is compared.
+        """
+        raise BadTargetModality(self.name)
+
+
+class Target(nn.Module, ABC):
+    """Asks for one field: a few learned queries, a head that reads the outputs, and a loss."""
+
+    def __init__(self, num_queries: int, channels: int):
+        super().__init__()
+        self.queries = LearnedArray(num_queries, channels)
+
+    @abstractmethod
+    def forward(self, outputs: Float[Tensor, "b o e"]) -> Tensor:
+        """Outputs → raw prediction: logits, or standardised values (b k)."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, part: Part) -> Float[Tensor, " b"]:
+        """The loss of each row."""
+
+    @abstractmethod
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Raw prediction → what may be averaged over windows: probabilities, or values in the field's units."""
+
+
+class BadInputModality(NotImplementedError):
+    def __init__(self, name: str):
+        super().__init__(f"{name} cannot be an input")
+
+
+class BadTargetModality(NotImplementedError):
+    def __init__(self, name: str):
+        super().__init__(f"{name} cannot be a target")
+
+
+class PerField(nn.Module):
+    """One module for each field, side by side along m. A module maps a Part to (array (b m c), mask (b m))."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]):
+        super().__init__()
+        self.names = list(modules)
+        self.fields = nn.ModuleList(modules.values())
+
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        found = [module(batch[name]) for name, module in zip(self.names, self.fields, strict=True)]
+        return torch.cat([array for array, _ in found], dim=1), torch.cat([mask for _, mask in found], dim=1)
