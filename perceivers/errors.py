@@ -7,3 +7,11 @@ class BadInput(ValueError):
 
 class Unreadable(ValueError):
     """One row cannot be read: it is counted, named and left out."""
+
+
+class Stopped(Exception):
+    """A signal stopped a run, after a checkpoint (exit code 128 + signal)."""
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal

@@ -60,8 +60,12 @@ class Modality(ABC):
         """The pieces of an example that is too long for one pass: the answers to them are averaged."""
         return [example]
 
-    def size(self, field: Any, example: Any) -> int:
-        """The number of input elements that an example will take: batches are bucketed by it."""
+    def crop(self, field: Any, example: Any, uniform: float) -> Any:
+        """In training, one piece in place of all `windows`, chosen by a number in [0, 1)."""
+        return example
+
+    def size(self, field: Any, cell: Any) -> int:
+        """About how many input elements a cell will take, found cheaply: batches are bucketed by it."""
         return 1
 
     @abstractmethod
@@ -71,6 +75,10 @@ class Modality(ABC):
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """A randomly changed copy of a part, in training, as a pure function of `uniform`."""
         return part
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        """The part as if the field were missing in `rows`: in training, so that missing fields are known."""
+        raise BadInputModality(self.name)
 
     # As an input ----------------------------------------------------------------------------------------------
     def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:

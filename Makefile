@@ -1,0 +1,42 @@
+# The front door: `make demo` and `make test` make the environment that they need.
+# On Linux the plain torch wheel may bring CUDA: set TORCH_INDEX to PyTorch's CPU index to avoid it (see the README).
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test check format clean
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.run  ## train on real handwritten digits, evaluate, predict, and say where the report is
+	$(BIN)/perceivers train sample:digits --out runs/demo --minutes 1
+	$(BIN)/perceivers evaluate runs/demo sample:digits
+	$(BIN)/perceivers predict runs/demo sample:digits --out runs/demo/predictions.parquet
+	@echo "report: $(CURDIR)/runs/demo/report.html"
+
+check: $(VENV)/.dev  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+test: check  ## everything that CI runs
+	$(BIN)/python -m pytest -n 2
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,149 @@
+"""The Python side: `fit` and `load` give a `TrainedModel`, which evaluates, predicts and is saved.
+
+Not concerned with how: each method is one call.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from perceivers.data import infer, sources, splits
+from perceivers.data.loading import with_target
+from perceivers.data.schema import Schema
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.model import Model, load_model, save_model
+from perceivers.modalities.base import Metrics
+from perceivers.predict import predict, values_as_table
+from perceivers.training.config import Config
+from perceivers.training.folder import CONFIG, fingerprint
+
+
+class TrainedModel:
+    """A model and, where it has one, the run folder that it came from."""
+
+    def __init__(self, model: Model, folder: Path | None):
+        self.model, self.folder = model, folder
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that the model reads and answers."""
+        return self.model.schema
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """What was measured on the test rows after training."""
+        return json.loads((self._run() / "metrics.json").read_text(encoding="utf-8"))
+
+    @property
+    def report(self) -> Path:
+        """The run's `report.html`."""
+        return self._run() / "report.html"
+
+    def evaluate(self, data: Any) -> dict[str, Metrics]:
+        """The metrics, with 95 % intervals, on the rows of `data`; on the training data: on their test rows alone."""
+        return metrics_dict(self.evaluations(data)[0])
+
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str]]:
+        """The same with answers and truth; and the rows that could not be read, with the reason."""
+        table = sources.read(data)
+        found, rows = evaluate(self.model, table, self._test_rows(table))
+        return found, rows.failed
+
+    def predict(self, data: Any, *, proba: bool = False) -> pl.DataFrame:
+        """Rows in, the same rows and the answers out. `data`: a source, a data frame, or a list of values or dicts."""
+        return self.predict_table(values_as_table(self.model, data), proba=proba)[0]
+
+    def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
+        """The same; and the rows that could not be read, with the reason."""
+        return predict(self.model, table, proba=proba)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the model, and all that its run folder holds but for checkpoints. Raises BadInput if it exists."""
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInput(f"{folder}: is there already: choose a new folder")
+        if self.folder is not None:
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))
+        save_model(self.model, folder)
+        return folder
+
+    def _run(self) -> Path:
+        if self.folder is None:
+            raise BadInput("this model has no run folder: it was not trained here")
+        return self.folder
+
+    def _test_rows(self, table: Table) -> np.ndarray | None:
+        """The test rows where `table` is what the model was trained on; None elsewhere."""
+        config = None if self.folder is None else self.folder / CONFIG
+        if config is None or not config.exists():
+            return None
+        asked = yaml.safe_load(config.read_text(encoding="utf-8"))["asked"]
+        if asked["fingerprint"] != fingerprint(table):
+            return None
+        if "parts" in asked:
+            return np.array(asked["parts"]["test"])
+        return splits.split(table, self.schema, np.flatnonzero(with_target(table, self.schema.targets)))["test"]
+
+
+def load(folder: str | Path) -> TrainedModel:
+    """The model of a run folder. Raises BadInput where it is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder: give a run folder")
+    return TrainedModel(load_model(folder), folder)
+
+
+def fit(
+    data: Any,
+    target: str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    size: str | None = None,
+    schema: Schema | str | Path | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    config: Config | None = None,
+) -> TrainedModel:
+    """Trains a model on `data` (a source, a data frame, a list of dicts) and tests it on rows held out.
+
+    `out` is the run folder; a temporary one by default. The other options are those of `perceivers train`.
+    """
+    from dataclasses import replace
+
+    from perceivers.training.train import train
+
+    options = {name: v for name, v in (("minutes", minutes), ("steps", steps), ("size", size)) if v is not None}
+    folder = train(
+        data,
+        out=Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="perceivers-")),
+        targets=[target] if isinstance(target, str) else target or (),
+        config=replace(config or Config(), **options),
+        schema=Schema.read(Path(schema)) if isinstance(schema, str | Path) else schema,
+        group=group,
+        time_column=time,
+        command="perceivers.fit(…)",
+    )
+    return load(folder)
+
+
+def inspect(data: Any, target: str | Sequence[str] | None = None) -> Schema:
+    """How `data` would be read. `print(schema.to_yaml())` shows it; give it to `fit`, edited or not."""
+    return infer.infer(sources.read(data), [target] if isinstance(target, str) else target or ())
+
+
+def default_out(data: str) -> Path:
+    """runs/NAME for a data set of that name."""
+    name = data.removeprefix("sample:") if data.startswith("sample:") else Path(data).resolve().stem
+    return Path("runs") / (re.sub(r"[^\w.-]+", "-", name) or "run")

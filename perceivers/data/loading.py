@@ -1,0 +1,285 @@
+"""Rows on their way to a model: read, counted where they cannot be read, batched, shuffled and augmented.
+
+Not concerned with where rows come from (`sources.py`), which of them are for training (`splits.py`), nor with what a
+modality does: readers are given from outside.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import torch
+
+from perceivers.data.randomness import permutation, uniform
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table, resolve
+from perceivers.errors import BadInput, Unreadable
+
+CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
+BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
+READ_AHEAD = 2
+SAMPLE = 1_000
+MAX_FAILED, MIN_COUNTED = 0.05, 200
+
+
+Batch = dict[str, dict[str, torch.Tensor]]
+
+
+class Reader(Protocol):
+    """What loading needs of a modality (`perceivers.modalities.base.Modality`)."""
+
+    def read(self, field: Field, cell: Any) -> Any: ...
+    def read_all(self, field: Field, cells: Sequence[Any]) -> Sequence[Any] | None: ...
+    def windows(self, field: Field, example: Any) -> list[Any]: ...
+    def crop(self, field: Field, example: Any, uniform: float) -> Any: ...
+    def size(self, field: Field, cell: Any) -> int: ...
+    def collate(self, field: Field, examples: Sequence[Any]) -> dict[str, Any]: ...
+    def augment(self, field: Field, part: dict[str, Any], uniform: Callable[[str, int], Any]) -> dict[str, Any]: ...
+    def drop(self, field: Field, part: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]: ...
+
+
+def cells(table: Table, field: Field) -> list[Any]:
+    """The cells of a field: values, or tuples of values where it has several columns."""
+    columns = [table.frame[name].to_list() for name in field.columns]
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def with_target(table: Table, targets: Sequence[Field]) -> np.ndarray:
+    """(n) True where a row has a value in at least one target."""
+    has = np.zeros(len(table.frame), dtype=bool)
+    for field in targets:
+        present = np.ones(len(table.frame), dtype=bool)
+        for name in field.columns:
+            column = table.frame[name]
+            missing = column.is_null()
+            if column.dtype.is_float():
+                missing |= column.is_nan().fill_null(True)
+            elif column.dtype == pl.String:
+                missing |= (column.str.strip_chars() == "").fill_null(True)
+            present &= ~missing.to_numpy()
+        has |= present
+    return has
+
+
+class Column:
+    """The examples of one field, by row id. Read all at once where that is cheap, else one by one and kept."""
+
+    def __init__(self, table: Table, field: Field, reader: Reader):
+        self.table, self.field, self.reader = table, field, reader
+        self.cells = cells(table, field)
+        self.kept: dict[int, Any] = {}
+        self.room = CACHE_BYTES
+        self.all = None
+        if not field.names_files:
+            try:
+                self.all = reader.read_all(field, self.cells)
+            except Unreadable:
+                self.all = None  # some cell is at fault: reading one by one finds which
+
+    def cell(self, row: int) -> Any:
+        """A value, or a path inside the table's folder. Raises Unreadable."""
+        value = self.cells[row]
+        return resolve(self.table.root, value) if self.field.names_files and isinstance(value, str) else value
+
+    def given(self, rows: np.ndarray) -> list[Any]:
+        """The cells of `rows` as `read` takes them; those whose path leads nowhere are left out."""
+        found = []
+        for row in rows:
+            with suppress(Unreadable):
+                found.append(self.cell(int(row)))
+        return found
+
+    def __getitem__(self, row: int) -> Any:
+        """One example. Raises Unreadable with the table, the row and the field."""
+        if self.all is not None:
+            return self.all[row]
+        if row in self.kept:
+            return self.kept[row]
+        try:
+            example = self.reader.read(self.field, self.cell(row))
+        except Unreadable as error:
+            raise Unreadable(f"{self.table.name}, row {row + 1}, {self.field.name}: {error}") from error
+        size = getattr(example, "nbytes", 64)
+        if self.room >= size:
+            self.room -= size
+            self.kept[row] = example
+        return example
+
+    def size(self, row: int) -> int:
+        try:
+            return self.reader.size(self.field, self.cell(row))
+        except Unreadable:
+            return 0
+
+
+class Rows:
+    """A table read by the modalities of its fields. Rows that cannot be read are left out and kept in `failed`."""
+
+    def __init__(self, table: Table, fields: Sequence[Field], reader: Callable[[Field], Reader]):
+        self.table = table
+        self.columns = {field.name: Column(table, field, reader(field)) for field in fields}
+        self.failed: dict[int, str] = {}
+        self.tried: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.table.frame)
+
+    def readable(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Those of `rows` that can be read. The others are noted in `failed`, with the reason."""
+        one_by_one = [column for column in self.columns.values() if column.all is None]
+        if not one_by_one:
+            return np.asarray(rows, dtype=np.int64)
+        good = []
+        for row in (int(r) for r in rows):
+            self.tried.add(row)
+            try:
+                for column in one_by_one:
+                    column[row]
+            except Unreadable as error:
+                self.failed[row] = str(error)
+            else:
+                good.append(row)
+        return np.asarray(good, dtype=np.int64)
+
+    def check(self) -> None:
+        """Raises BadInput when over 5 % of at least 200 rows tried could not be read."""
+        if len(self.tried) >= MIN_COUNTED and len(self.failed) > MAX_FAILED * len(self.tried):
+            raise BadInput(
+                f"{self.table.name}: {len(self.failed)} of {len(self.tried)} rows cannot be read, more than "
+                f"{MAX_FAILED:.0%}; the first: {next(iter(self.failed.values()))}"
+            )
+
+    def read_sample(self, rows: np.ndarray, seed: int) -> None:
+        """Reads a seeded sample before anything begins. Raises BadInput when most of it cannot be read."""
+        sample = np.sort(permutation(seed, 0, rows)[:SAMPLE])
+        if not len(self.readable(sample)):
+            raise BadInput(f"no row can be read; the first: {next(iter(self.failed.values()))}")
+        self.check()
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """How many input elements each row takes."""
+        return sum(
+            (np.array([column.size(int(row)) for row in rows]) for column in self.columns.values()),
+            start=np.zeros(len(rows), dtype=np.int64),
+        )
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Readable rows → the parts of their fields."""
+        return {name: self._collate(column, rows) for name, column in self.columns.items()}
+
+    def windowed(self, rows: np.ndarray) -> tuple[np.ndarray, Batch]:
+        """A batch in which a row stands as often as its longest field has windows, and its row ids."""
+        pieces = {
+            name: [column.reader.windows(column.field, column[int(row)]) for row in rows]
+            for name, column in self.columns.items()
+            if column.field.role == "input" and not isinstance(column.all, np.ndarray)
+        }
+        counts = np.array([[len(windows) for windows in p] for p in pieces.values()] + [[1] * len(rows)]).max(axis=0)
+        owners = np.repeat(np.arange(len(rows)), counts)
+        batch = {}
+        for name, column in self.columns.items():
+            if name in pieces:
+                of_rows = zip(pieces[name], counts, strict=True)
+                examples = [windows[min(i, len(windows) - 1)] for windows, count in of_rows for i in range(count)]
+                batch[name] = column.reader.collate(column.field, examples)
+            else:
+                batch[name] = self._collate(column, rows[owners])
+        return rows[owners], batch
+
+    def _collate(self, column: Column, rows: np.ndarray) -> dict[str, Any]:
+        examples = column.all[rows] if isinstance(column.all, np.ndarray) else [column[int(row)] for row in rows]
+        return column.reader.collate(column.field, examples)
+
+    def training_batch(self, rows: np.ndarray, *, seed: int, epoch: int, field_drop: float) -> Batch:
+        """The same, changed at random: cropped, fields dropped, augmented. A pure function of its arguments.
+
+        One field of a row is always kept.
+        """
+        inputs = [column for column in self.columns.values() if column.field.role == "input"]
+        dropped = uniform(seed, epoch, rows, "fields", len(inputs)) < field_drop
+        kept = (uniform(seed, epoch, rows, "kept field", 1)[:, 0] * len(inputs)).astype(np.int64)
+        dropped[np.arange(len(rows)), kept] = False
+        batch = {}
+        for name, column in self.columns.items():
+            if column.field.role == "target":
+                batch[name] = self._collate(column, rows)
+        for column, drop in zip(inputs, dropped.T, strict=True):
+            batch[column.field.name] = self._changed(column, rows, drop, seed, epoch)
+        return batch
+
+    def _changed(self, column: Column, rows: np.ndarray, drop: np.ndarray, seed: int, epoch: int) -> dict[str, Any]:
+        field, reader = column.field, column.reader
+
+        def draw(purpose: str, count: int) -> torch.Tensor:
+            return torch.from_numpy(uniform(seed, epoch, rows, f"{field.name}/{purpose}", count)).float()
+
+        if isinstance(column.all, np.ndarray):
+            part = reader.collate(field, column.all[rows])
+        else:
+            where = uniform(seed, epoch, rows, f"{field.name}/crop", 1)[:, 0]
+            examples = [column[int(row)] for row in rows]
+            part = reader.collate(
+                field, [e if e is None else reader.crop(field, e, w) for e, w in zip(examples, where, strict=True)]
+            )
+        part = reader.augment(field, part, draw)
+        return reader.drop(field, part, torch.from_numpy(drop)) if drop.any() else part
+
+
+class TrainingBatches:
+    """The endless stream of training batches: the batch of step s is a pure function of (seed, s).
+
+    An epoch is a seeded permutation of the rows; where sizes differ, neighbouring batches of it are sorted by size
+    together, so that little is padded. A thread reads ahead.
+    """
+
+    def __init__(self, rows: Rows, ids: np.ndarray, *, batch_size: int, seed: int, field_drop: float, start: int = 0):
+        self.rows, self.ids, self.seed, self.field_drop, self.start = rows, ids, seed, field_drop, start
+        self.batch_size = min(batch_size, len(ids))
+        self.per_epoch = len(ids) // self.batch_size
+        self.orders: dict[int, list[np.ndarray]] = {}  # of the current epoch
+        sizes = rows.sizes(ids)
+        self.sizes = dict(zip(ids.tolist(), sizes.tolist(), strict=True)) if sizes.min() != sizes.max() else None
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch. Rows that do not fill a last batch wait for another epoch's order."""
+        order = permutation(self.seed, epoch, self.ids)[: self.per_epoch * self.batch_size]
+        if self.sizes is None:
+            return np.split(order, self.per_epoch)
+        buckets = np.array_split(order, max(1, round(self.per_epoch / BUCKET_BATCHES)))
+        order = np.concatenate([bucket[np.argsort([self.sizes[int(r)] for r in bucket])] for bucket in buckets])
+        batches = np.split(order, self.per_epoch)
+        return [batches[i] for i in permutation(self.seed + 1, epoch, np.arange(self.per_epoch))]
+
+    def batch(self, step: int) -> Batch | None:
+        """The batch of a step, or None where none of its rows can be read."""
+        epoch, index = divmod(step, self.per_epoch)
+        if epoch not in self.orders:
+            self.orders = {epoch: self.order(epoch)}
+        rows = self.rows.readable(self.orders[epoch][index])
+        self.rows.check()
+        if not len(rows):
+            return None
+        return self.rows.training_batch(rows, seed=self.seed, epoch=epoch, field_drop=self.field_drop)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.batch, self.start + i) for i in range(READ_AHEAD)]
+            step = self.start + READ_AHEAD
+            while True:
+                batch = ahead.pop(0).result()
+                ahead.append(pool.submit(self.batch, step))
+                step += 1
+                if batch is not None:
+                    yield batch
+
+
+def evaluation_batches(rows: Rows, ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Readable rows in batches, unchanged; long examples as windows. Yields (the row id of each element, batch)."""
+    ids = rows.readable(ids)
+    sizes = rows.sizes(ids)
+    for batch_ids in np.array_split(ids[np.argsort(sizes, kind="stable")], max(1, -(-len(ids) // batch_size))):
+        if len(batch_ids):
+            yield rows.windowed(batch_ids)

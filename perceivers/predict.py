@@ -1,0 +1,144 @@
+"""Answers of a model for rows of any source: a table in, the same table and the answers out.
+
+Not concerned with how good the answers are (`evaluate.py`), nor with the command line.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from perceivers.data import sources
+from perceivers.data.infer import nearest
+from perceivers.data.loading import Rows, evaluation_batches
+from perceivers.data.schema import FILE_MODALITIES, Field
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+from perceivers.model import Model
+from perceivers.modalities import modality
+
+BATCH = 128
+
+
+def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(the row ids that could be read, {target: answers (n k)}). Windows of a long example are averaged."""
+    sums: dict[str, np.ndarray] = {}
+    counts = np.zeros(len(rows))
+    model.eval()
+    with torch.inference_mode():
+        for owners, batch in evaluation_batches(rows, ids, BATCH):
+            np.add.at(counts, owners, 1)
+            for name, answer in model.answers(batch).items():
+                if name not in sums:
+                    sums[name] = np.zeros((len(rows), answer.shape[1]))
+                np.add.at(sums[name], owners, answer.double().cpu().numpy())
+    read = np.flatnonzero(counts)
+    return read, {name: total[read] / counts[read, None] for name, total in sums.items()}
+
+
+def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
+    """The table with its columns, for each target its answer, and `error` for rows that could not be read; and these.
+
+    Raises BadInput where a column that the model reads is missing.
+    """
+    require_columns(table, model.schema.inputs)
+    rows = Rows(table, model.schema.inputs, modality)
+    read, found = answers(model, rows, np.arange(len(rows)))
+    frame = table.frame
+    place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
+    for field in model.schema.targets:
+        if field.name not in found:  # not one row could be read
+            columns: dict[str, list[Any]] = {field.name: []}
+        else:
+            columns = modality(field).columns(field, found[field.name], proba)
+        for name, values in columns.items():
+            wanted = f"{name}_predicted" if name in table.frame.columns else name
+            by_row = dict(zip(read.tolist(), values, strict=True))
+            column = pl.Series(wanted, [by_row.get(row) for row in place])
+            frame = frame.with_columns(column)
+    if rows.failed:
+        frame = frame.with_columns(pl.Series("error", [rows.failed.get(row) for row in place], dtype=pl.String))
+    return frame, rows.failed
+
+
+def require_columns(table: Table, fields: Iterable[Field]) -> None:
+    """Raises BadInput where the table lacks a column of the fields."""
+    for field in fields:
+        for column in field.columns:
+            if column not in table.frame.columns:
+                hint = nearest(column, table.frame.columns)
+                raise BadInput(
+                    f"{table.name}: no column {column!r}, which the model reads as {field.modality} {field.name!r}{hint}"
+                )
+
+
+def inputs_as_table(model: Model, inputs: Sequence[str]) -> Table:
+    """What a person wrote on the command line as one table: a source of data, files, values or JSON rows.
+
+    Raises BadInput where it is none of these, or a mixture.
+    """
+    if not inputs:
+        raise BadInput("nothing to predict: give a table, files, values, JSON rows, or - for stdin")
+    if len(inputs) == 1 and _is_source(inputs[0]):
+        return sources.read(inputs[0])
+    if all(text.lstrip().startswith("{") for text in inputs):
+        return sources.read([_json_row(text) for text in inputs])
+    field = _only_field(model, inputs[0])
+    if field.modality not in FILE_MODALITIES:
+        return Table(frame=pl.DataFrame({field.columns[0]: list(inputs)}), name="the command line", root=None)
+    for text in inputs:
+        if not Path(text).is_file():
+            raise BadInput(f"{text}: no such file")
+    frame = pl.DataFrame({field.columns[0]: [str(Path(text).resolve()) for text in inputs]})
+    return Table(frame=frame, name="the command line", root=Path("/"))
+
+
+def values_as_table(model: Model, data: Any) -> Table:
+    """What Python code gives: any source, or a list of values (texts, arrays, paths) of the model's only field."""
+    if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
+        if all(isinstance(value, str | Path) for value in data):
+            return inputs_as_table(model, [str(value) for value in data])
+        field = _only_field(model, type(data[0]).__name__)
+        cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
+        return Table(frame=pl.DataFrame({field.columns[0]: cells}), name="the given values", root=None)
+    return sources.read(data)
+
+
+def read_stdin(stream: IO[bytes]) -> Table:
+    """CSV or JSON lines from a stream, told apart by the first character."""
+    content = stream.read()
+    kind = ".jsonl" if content.lstrip()[:1] == b"{" else ".csv"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stdin{kind}"
+        path.write_bytes(content)
+        return replace(sources.read(path), name="stdin", root=Path.cwd())
+
+
+def _is_source(text: str) -> bool:
+    if text.startswith("sample:"):
+        return True
+    try:
+        return Path(text).is_dir() or (Path(text).is_file() and Path(text).suffix.lower() in sources.TABLE_SUFFIXES)
+    except OSError:  # a text may be longer than a file's name
+        return False
+
+
+def _only_field(model: Model, given: str) -> Field:
+    fields = model.schema.inputs
+    if len(fields) != 1 or len(fields[0].columns) != 1:
+        names = ", ".join(column for field in fields for column in field.columns)
+        raise BadInput(f"{given!r}: no such file; the model reads {names}: give a table, or rows as JSON objects")
+    return fields[0]
+
+
+def _json_row(text: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{text[:60]!r}: not a JSON object: {error}") from error

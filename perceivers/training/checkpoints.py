@@ -1,0 +1,74 @@
+"""Checkpoints as safetensors + JSON: no code in them, and never half of one.
+
+Not concerned with what a checkpoint holds, nor with when one is written.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from perceivers.errors import BadInput
+from perceivers.files import write_atomic
+
+
+def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """A nested value as JSON; tensors go into `tensors`, and stand as {"tensor": name}."""
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().clone().contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_pack(k, tensors), _pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_pack(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {_unpack(k, tensors): _unpack(v, tensors) for k, v in content}
+    return {"list": list, "tuple": tuple}[kind](_unpack(v, tensors) for v in content)
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """One file: safetensors whose metadata hold the rest as JSON."""
+    tensors: dict[str, torch.Tensor] = {}
+    rest = json.dumps(_pack(content, tensors))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, save(tensors, metadata={"checkpoint": rest}))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote. Raises BadInput where the file is damaged."""
+    try:
+        data = path.read_bytes()
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return _unpack(json.loads(header["__metadata__"]["checkpoint"]), tensors)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BadInput(f"{path}: damaged or not a checkpoint: {error}") from error
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Lightning's checkpoints by the two functions above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)

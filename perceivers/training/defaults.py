@@ -1,0 +1,63 @@
+"""One set of rules from (modality, rows, length) to the numbers of a run.
+
+Not concerned with what the numbers do. What was tried stands in docs/learning.md once it is measured there.
+"""
+
+from dataclasses import replace
+
+from perceivers.core.perceiver import PerceiverIOConfig
+from perceivers.data.schema import Schema
+from perceivers.training.config import Architecture, Config
+
+SMALL_ROWS = 500  # of train and validation together: below it, validation rows join training
+SIZES = {
+    "tiny": Architecture(num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4),
+    "small": Architecture(num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4),
+    "base": Architecture(num_latents=256, latent_channels=512, self_attends=8, self_heads=8, cross_heads=1, widening_factor=4),
+}
+TABLE = {"number", "category"}
+
+
+def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: int) -> Config:
+    """The configuration with nothing left to choose, but for the number of steps."""
+    small = train_rows + validation_rows < SMALL_ROWS
+    rows = train_rows + (validation_rows if small else 0)
+    table = all(f.modality in TABLE for f in schema.inputs)
+    size = config.size or ("tiny" if rows < 100_000 or table else "small")
+    chosen = {
+        "lr": 2e-3,
+        "adamw_lr": 1e-3,
+        "weight_decay": 0.05,
+        "batch_size": 32 if rows < 1_000 else 64 if rows < 3_000 else 128,
+        "drop_path": 0.2 if rows < 1_000 else 0.1,
+        "field_drop": 0.1 if len(schema.inputs) > 1 else 0.0,
+        "average": 0.99,
+        "small": small,
+    }
+    training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
+    preset = SIZES[size]
+    given = {k: v for k, v in vars(config.architecture).items() if v is not None}
+    return replace(config, size=size, architecture=replace(preset, **given), training=training)
+
+
+def perceiver(config: Config) -> PerceiverIOConfig:
+    """The numbers of the Perceiver IO of a resolved configuration."""
+    a = config.architecture
+    return PerceiverIOConfig(
+        input_channels=a.latent_channels,
+        query_channels=a.latent_channels,
+        num_latents=a.num_latents,
+        latent_channels=a.latent_channels,
+        self_attends_per_block=a.self_attends,
+        cross_heads=a.cross_heads,
+        self_heads=a.self_heads,
+        cross_widening=a.widening_factor,
+        self_widening=a.widening_factor,
+        decoder_widening=a.widening_factor,
+        drop_path=config.training.drop_path,
+    )
+
+
+def max_steps(config: Config, rows: int) -> int:
+    """More steps than this teach nothing more: 300 passes over the rows, at least 2,000 steps."""
+    return max(2_000, 300 * rows // config.training.batch_size)

@@ -1,0 +1,48 @@
+"""The Lightning module: one training step, one validation step, one optimiser.
+
+Not concerned with when to stop, what to keep or what to show (`callbacks.py`).
+"""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from perceivers.data.randomness import step_seed
+from perceivers.model import Model
+from perceivers.modalities.base import Batch
+from perceivers.training.config import Training
+from perceivers.training.optimisers import Together, optimiser, warmup_cosine
+
+
+class LearningModel(pl.LightningModule):
+    """A model on its way. What is drawn once for a batch is seeded by (seed, step); the rate is a function of the step."""
+
+    def __init__(self, model: Model, training: Training, steps: int):
+        super().__init__()
+        self.model, self.training_config = model, training
+        self.factor = warmup_cosine(steps, training.warmup)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean over rows, summed over targets."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_config.precision == "bf16"):
+            losses = self.model.losses(batch)
+        return torch.stack([loss.float().mean() for loss in losses.values()]).sum()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        torch.manual_seed(step_seed(self.training_config.seed, self.global_step))
+        for group in self.optimizers().param_groups:
+            group["lr"] = group["initial_lr"] * self.factor(self.global_step)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"loss": self.loss(batch), "rows": len(next(iter(next(iter(batch.values())).values())))}
+
+    def configure_optimizers(self) -> Together:
+        together = optimiser(self.model, self.training_config)
+        for group in together.param_groups:
+            group["initial_lr"] = group["lr"]
+        return together

@@ -1,0 +1,86 @@
+"""Muon for the matrices inside the Perceiver, AdamW for everything else, as one optimiser; warm-up and cosine.
+
+Not concerned with which rates are good (`defaults.py`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from perceivers.training.config import Training
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimisers as one: their parameter groups side by side, one step, one state."""
+
+    def __init__(self, optimisers: list[torch.optim.Optimizer]):
+        self.optimisers = optimisers
+        self.defaults: dict[str, Any] = {}
+        self._optimizer_step_pre_hooks = {}
+        self._optimizer_step_post_hooks = {}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for optimiser in self.optimisers for group in optimiser.param_groups]
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        return {key: value for optimiser in self.optimisers for key, value in optimiser.state.items()}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = closure() if closure is not None else None
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimisers": [optimiser.state_dict() for optimiser in self.optimisers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimiser, state in zip(self.optimisers, state_dict["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+
+
+def optimiser(model: nn.Module, training: Training) -> Together:
+    """Muon (Jordan et al. 2024) for the matrices of attention and MLP, AdamW for embeddings, heads, norms, biases.
+
+    Weight decay acts on matrices alone.
+    """
+    inside = {id(p) for p in model.perceiver.parameters()} - {id(model.perceiver.latents.array)}
+    named = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in named if p.ndim == 2 and id(p) in inside]
+    rest = [p for p in named if not (p.ndim == 2 and id(p) in inside)]
+    return Together(
+        [
+            torch.optim.Muon(
+                matrices, lr=training.lr, weight_decay=training.weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(
+                [
+                    {"params": [p for p in rest if p.ndim >= 2], "weight_decay": training.weight_decay},
+                    {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+                ],
+                lr=training.adamw_lr,
+                betas=(0.9, 0.98),
+            ),
+        ]
+    )
+
+
+def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+    """step → factor of the learning rate: linear over `warmup` of the steps, then a cosine down to 0."""
+    rise = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+    return factor

@@ -1,0 +1,107 @@
+"""After training: baselines on the same split, the test, `metrics.json`, the report and the model card.
+
+Not concerned with how any of them is computed or drawn.
+"""
+
+import json
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+import perceivers
+from perceivers.baselines import baselines
+from perceivers.data.randomness import permutation
+from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.files import write_atomic
+from perceivers.model import Model
+from perceivers.modalities import modality
+from perceivers.modalities.base import Metrics
+from perceivers.report import Summary, TargetResult, model_card, write_report
+from perceivers.training.callbacks import read_metrics
+from perceivers.training.config import Config
+from perceivers.training.folder import METRICS, REPORT, RunFolder
+
+BASELINE_ROWS = 20_000
+
+
+def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metrics]]:
+    """{target: {baseline: metrics}}, computed once in a run: before training, so that the budget knows their time."""
+    file = folder.path / "baselines.json"
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
+    found = {field.name: _baselines(field, data) for field in data.schema.targets}
+    write_atomic(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return found
+
+
+def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
+    kept = np.concatenate([data.parts["train"], data.parts["validation"]])
+    train = data.rows.readable(np.sort(permutation(0, 0, kept)[:BASELINE_ROWS]))
+    test = data.rows.readable(data.parts["test"])
+    data.rows.check()
+    truth, present = data.truth(field, np.concatenate([train, test]))
+    train, test = train[present[: len(train)]], test[present[len(train) :]]
+    inputs = {f.name: (f, modality(f), data.rows.columns[f.name]) for f in data.schema.inputs}
+    group = data.schema.split.group
+    groups = None if group is None else data.table.frame[group].gather(test).to_list()
+    return baselines(inputs, field, modality(field), truth, train, test, groups)
+
+
+def write(
+    folder: RunFolder,
+    model: Model,
+    data: Any,
+    config: Config,
+    outcome: Any,
+    found: dict[str, dict[str, Metrics]],
+    command: str,
+    seconds: float,
+) -> None:
+    """Tests the model on the test rows and writes the report, the card and, last, `metrics.json`."""
+    evaluations, rows = evaluate(model, data.table, data.parts["test"])
+    failed = {**data.rows.failed, **rows.failed}
+    notes = [*outcome.notes, f"Kept: {outcome.kept}."]
+    if config.training.small:
+        notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
+    if failed:
+        notes.append(f"{len(failed):,} rows could not be read and were left out.")
+    if without := data.without_target:
+        notes.append(f"{without:,} rows have no target and were left out.")
+    summary = Summary(
+        title=data.table.name,
+        data=f"{data.table.name}: {len(data.rows):,} rows",
+        command=command,
+        schema=data.schema,
+        targets=[_target(e, found[e.field.name]) for e in evaluations],
+        history=read_metrics(folder.path / "metrics.csv"),
+        split_sizes={name: len(ids) for name, ids in data.parts.items()},
+        parameters=sum(p.numel() for p in model.parameters()),
+        size=config.size,
+        seconds=seconds,
+        steps=outcome.steps,
+        notes=notes,
+        unreadable=list(failed.values())[:20],
+        cell=lambda name, row: _draw(rows, name, row),
+        row_name=lambda row: f"row {row + 1}",
+        versions=versions(),
+    )
+    write_report(summary, folder.path / REPORT)
+    write_atomic(folder.path / "README.md", model_card(summary))
+    metrics = json.dumps(metrics_dict(evaluations), indent=1, ensure_ascii=False)
+    write_atomic(folder.path / METRICS, metrics + "\n")
+
+
+def _target(e: Evaluation, found: dict[str, Metrics]) -> TargetResult:
+    return TargetResult(e.field, modality(e.field), e.metrics, e.answers, e.truth, e.rows, found)
+
+
+def _draw(rows: Any, name: str, row: int) -> str:
+    column = rows.columns[name]
+    return column.reader.draw(column.field, column.cell(row))
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    return {"perceivers": perceivers.__version__, "torch": torch.__version__, "python": platform.python_version()}
