@@ -26,7 +26,10 @@ def linear(in_channels: int, out_channels: int) -> nn.Linear:
 
 
 class DotProduct(nn.Module):
-    """The pooling inside an attention, a module of its own so that a hook can see its queries and keys."""
+    """The pooling inside an attention, a module of its own so that a hook can see its queries and keys.
+
+    A query whose keys are all masked pools zeros.
+    """
 
     def forward(
         self,
@@ -37,13 +40,19 @@ class DotProduct(nn.Module):
     ) -> Float[Tensor, "b h n v"]:
         return kernels.attend(q, k, v, mask)
 
+    def weights(
+        self, q: Float[Tensor, "b h n k"], k: Float[Tensor, "b h m k"], mask: Bool[Tensor, "b #n m"] | None
+    ) -> Float[Tensor, "b h n m"]:
+        """The weights that `forward` pools with."""
+        return kernels.attention_weights(q, k, mask)
+
 
 class Attention(nn.Module):
     """Multi-head attention with free query-key and value widths (Perceiver IO, appendix E.2).
 
     `qk_channels` defaults to `q_channels`, `v_channels` to `qk_channels`, `output_channels` to `q_channels`.
-    Every query sees the keys where `mask` is True: (b m) for all queries alike, (b n m) for each its own.
-    Raises ValueError where a width cannot be divided among the heads.
+    Every query sees the keys where `mask` is True: (b m) for all queries alike, (b n m) for each its own. `pool`
+    says what a query with no key to see gets. Raises ValueError where a width cannot be divided among the heads.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class Attention(nn.Module):
         qk_channels: int | None = None,
         v_channels: int | None = None,
         output_channels: int | None = None,
+        pool: DotProduct | None = None,
     ):
         super().__init__()
         kv_channels = kv_channels or q_channels
@@ -67,7 +77,7 @@ class Attention(nn.Module):
         self.to_q = linear(q_channels, qk_channels)
         self.to_k = linear(kv_channels, qk_channels)
         self.to_v = linear(kv_channels, v_channels)
-        self.pool = DotProduct()
+        self.pool = pool or DotProduct()
         self.output = linear(v_channels, output_channels or q_channels)
 
     def forward(
@@ -82,13 +92,18 @@ class Attention(nn.Module):
         return self.output(rearrange(self.pool(q, k, v, mask), "b h n c -> b n (h c)"))
 
 
+def tanh_gelu() -> nn.Module:
+    """The papers' activation: `jax.nn.gelu` is the tanh form."""
+    return nn.GELU(approximate="tanh")
+
+
 class MLP(nn.Sequential):
-    """Linear, GELU, Linear: (… channels) → (… channels). The papers' GELU is the tanh form."""
+    """Linear, activation, Linear: (… channels) → (… channels)."""
 
     def __init__(self, channels: int, widening_factor: int = 1, activation: nn.Module | None = None):
         super().__init__(
             linear(channels, widening_factor * channels),
-            activation or nn.GELU(approximate="tanh"),
+            activation or tanh_gelu(),
             linear(widening_factor * channels, channels),
         )
 
@@ -172,9 +187,9 @@ def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     for name, part in module.named_modules():
         if isinstance(part, Attention):
 
-            def record(_, arguments, __, name=name):
+            def record(pool, arguments, _, name=name):
                 q, k, _v, mask = arguments
-                found.setdefault(name, []).append(kernels.attention_weights(q, k, mask))
+                found.setdefault(name, []).append(pool.weights(q, k, mask))
 
             hooks.append(part.pool.register_forward_hook(record))
     try:

@@ -14,54 +14,62 @@ from perceivers.core.attention import CrossAttend, SelfAttend, linear
 from perceivers.core.inputs import Array, Chunks, gather
 from perceivers.core.positions import LearnedArray
 
-
-class Stage(nn.Module):
-    """A cross-attend to the inputs (b m c) and a stack of self-attends among the latents (b n d)."""
-
-    def __init__(self, cross_attend: CrossAttend, self_attends: Sequence[SelfAttend]):
-        super().__init__()
-        self.cross_attend = cross_attend
-        self.self_attends = nn.ModuleList(self_attends)
-
-    def forward(
-        self,
-        latents: Float[Tensor, "b n d"],
-        inputs: Float[Tensor, "b m c"],
-        mask: Bool[Tensor, "b m"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
-        latents = self.cross_attend(latents, inputs, mask)
-        for self_attend in self.self_attends:
-            latents = self_attend(latents)
-        return latents
+# One (cross-attend, stack) for each time that the inputs are read: which of each, counted from 0.
+Order = Sequence[tuple[int, int]]
 
 
 class Perceiver(nn.Module):
-    """Inputs (b m c) → logits (b k): `order` says which stage comes when (figure 1 and section 3.1 of the paper).
+    """Inputs (b m c) → logits (b k): cross-attends and stacks of self-attends by turns (figure 1 of the paper).
 
-    `shared_order(8)` is the paper's: the first stage has its own weights, the seven after it share theirs.
-    `range(len(stages))` shares none.
+    `order` says which comes when, and so which weights are shared: `paper_order`, `shared_order`, `unshared_order`.
+    Raises ValueError where it leaves a cross-attend or a stack out, or names one that is not there.
     """
 
-    def __init__(self, latents: LearnedArray, stages: Sequence[Stage], order: Sequence[int], num_classes: int):
+    def __init__(
+        self,
+        latents: LearnedArray,
+        cross_attends: Sequence[CrossAttend],
+        stacks: Sequence[Sequence[SelfAttend]],
+        order: Order,
+        num_classes: int,
+    ):
         super().__init__()
-        if sorted(set(order)) != list(range(len(stages))):
-            raise ValueError(f"order {list(order)} must name each of the {len(stages)} stages, from 0, at least once")
+        for kind, parts, used in (
+            ("cross-attends", cross_attends, {cross for cross, _ in order}),
+            ("stacks", stacks, {stack for _, stack in order}),
+        ):
+            if used != set(range(len(parts))):
+                raise ValueError(
+                    f"order {list(order)} must name each of the {len(parts)} {kind}, from 0, at least once"
+                )
         self.latents = latents
-        self.stages = nn.ModuleList(stages)
+        self.cross_attends = nn.ModuleList(cross_attends)
+        self.stacks = nn.ModuleList(nn.Sequential(*stack) for stack in stacks)
         self.order = tuple(order)
         self.logits = linear(latents.array.shape[1], num_classes)
 
     def encode(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n d"]:
+        """The latents read the inputs, think, and read again. `mask` (b m) is True where there is something to read."""
         array, mask = gather(inputs, mask)
         latents = self.latents(len(array))
-        for stage in self.order:
-            latents = self.stages[stage](latents, array, mask)
+        for cross, stack in self.order:
+            latents = self.stacks[stack](self.cross_attends[cross](latents, array, mask))
         return latents
 
     def forward(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b k"]:
         return self.logits(reduce(self.encode(inputs, mask), "b n d -> b d", "mean"))
 
 
-def shared_order(num_stages: int) -> tuple[int, ...]:
-    """0, 1, 1, …: the first stage unshared, the rest shared, as for ImageNet in the paper (section 4.1)."""
-    return (0,) + (1,) * (num_stages - 1)
+def paper_order(times: int) -> Order:
+    """The ImageNet model of 44.9 M parameters: the first cross-attend has its own weights, all else is shared."""
+    return ((0, 0),) + ((1, 0),) * (times - 1)
+
+
+def shared_order(times: int) -> Order:
+    """The first cross-attend and its stack have their own weights, the rest share theirs."""
+    return ((0, 0),) + ((1, 1),) * (times - 1)
+
+
+def unshared_order(times: int) -> Order:
+    """Nothing is shared."""
+    return tuple((i, i) for i in range(times))

@@ -29,8 +29,9 @@ def attend(
     if mask is None:
         return scaled_dot_product_attention(q, k, v)
     heads = mask.unsqueeze(1)
-    pooled = scaled_dot_product_attention(q, k, v, attn_mask=heads)
-    return pooled.masked_fill(~heads.any(-1, keepdim=True), 0.0)
+    blind = ~heads.any(-1, keepdim=True)  # the fused kernel gives NaN there, forward or backward: let it see, then drop
+    pooled = scaled_dot_product_attention(q, k, v, attn_mask=heads | blind)
+    return pooled.masked_fill(blind, 0.0)
 
 
 def attention_weights(

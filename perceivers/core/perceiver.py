@@ -3,13 +3,13 @@
 Not concerned with where inputs and queries come from, nor with what the outputs mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from perceivers.core.attention import MLP, Attention, CrossAttend, SelfAttend
+from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
 from perceivers.core.inputs import Array, Chunks, gather
 from perceivers.core.positions import LearnedArray
 
@@ -85,8 +85,12 @@ class PerceiverIOConfig:
     drop_path: float = 0.0
 
 
-def build(config: PerceiverIOConfig) -> PerceiverIO:
-    """The one place that turns a configuration into modules."""
+def build(
+    config: PerceiverIOConfig,
+    activation: Callable[[], nn.Module] = tanh_gelu,
+    pool: Callable[[], DotProduct] = DotProduct,
+) -> PerceiverIO:
+    """The one place that turns a configuration into modules, with the parts that are not a number made on the spot."""
     c, d, e = config.input_channels, config.latent_channels, config.query_channels
     encoder = CrossAttend(
         d,
@@ -97,8 +101,9 @@ def build(config: PerceiverIOConfig) -> PerceiverIO:
             num_heads=config.cross_heads,
             qk_channels=config.cross_qk_channels,
             v_channels=config.cross_v_channels,
+            pool=pool(),
         ),
-        MLP(d, config.cross_widening),
+        MLP(d, config.cross_widening, activation()),
     )
     block = [
         SelfAttend(
@@ -108,8 +113,9 @@ def build(config: PerceiverIOConfig) -> PerceiverIO:
                 num_heads=config.self_heads,
                 qk_channels=config.self_qk_channels,
                 v_channels=config.self_v_channels,
+                pool=pool(),
             ),
-            MLP(d, config.self_widening),
+            MLP(d, config.self_widening, activation()),
             drop_path=config.drop_path,
         )
         for _ in range(config.self_attends_per_block)
@@ -123,8 +129,9 @@ def build(config: PerceiverIOConfig) -> PerceiverIO:
             num_heads=config.decoder_heads,
             qk_channels=config.decoder_qk_channels,
             v_channels=config.decoder_v_channels,
+            pool=pool(),
         ),
-        MLP(e, config.decoder_widening),
+        MLP(e, config.decoder_widening, activation()),
         query_residual=config.decoder_query_residual,
     )
     latents = LearnedArray(config.num_latents, d)

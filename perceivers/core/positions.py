@@ -27,20 +27,28 @@ def fourier_channels(axes: int, num_bands: int) -> int:
 
 
 def fourier_features(
-    positions: Float[Tensor, "*rows d"], num_bands: int, resolution: Sequence[float]
+    positions: Float[Tensor, "*rows d"], num_bands: int, resolution: Sequence[int | float]
 ) -> Float[Tensor, "*rows p"]:
     """[position, sin(π f x), cos(π f x)], p = d·(2·num_bands + 1), for positions in [-1, 1].
 
     The frequencies f of an axis run linearly from 1 to half its `resolution` (the Nyquist frequency of that many
-    samples); sines and cosines are laid out axis by axis. The order of operations is the original's, and matters:
-    at high frequencies another one differs by 6e-3.
+    samples). Raises ValueError where `resolution` has not one number for each axis.
     """
     if len(resolution) != positions.shape[-1]:
         raise ValueError(
             f"resolution has {len(resolution)} axes but the positions have {positions.shape[-1]}: give one for each"
         )
-    options = {"dtype": positions.dtype, "device": positions.device}
-    frequencies = torch.stack([torch.linspace(1.0, size / 2, num_bands, **options) for size in resolution])
+    frequencies = torch.stack(
+        [torch.linspace(1.0, size / 2, num_bands, device=positions.device) for size in resolution]
+    )
+    return sines(positions, frequencies.to(positions.dtype))
+
+
+def sines(positions: Float[Tensor, "*rows d"], frequencies: Float[Tensor, "d f"]) -> Float[Tensor, "*rows p"]:
+    """[position, sin(π f x), cos(π f x)]: sines, then cosines, each axis by axis.
+
+    The order of operations is the original's, and matters: at high frequencies another one differs by 6e-3.
+    """
     angles = rearrange(positions.unsqueeze(-1) * frequencies, "... d f -> ... (d f)") * math.pi
     return torch.cat([positions, angles.sin(), angles.cos()], dim=-1)
 
