@@ -14,6 +14,7 @@ from perceivers.errors import BadInput
 
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
+FILE_MODALITIES = frozenset({"image"})  # a string in a cell is the name of a file
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Field:
     columns: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = field(default="", compare=False)
+
+    @property
+    def names_files(self) -> bool:
+        """Whether strings in the cells are names of files."""
+        return self.modality in FILE_MODALITIES or bool(self.options.get("files"))
 
     def with_options(self, **options: Any) -> "Field":
         return replace(self, options={**self.options, **options})

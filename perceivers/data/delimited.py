@@ -1,0 +1,195 @@
+"""CSV and TSV files, exactly: nothing is guessed from a sample that the rest of the file contradicts.
+
+Every cell is read as a string first. A column becomes numbers only where all of its cells are, and where nothing is
+lost: leading zeros and integers beyond 64 bits stay strings. Dates stay strings too.
+Not concerned with what a column means (`infer.py`).
+"""
+
+import codecs
+import csv
+import io
+import re
+import sys
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from perceivers.errors import BadInput
+
+SEPARATORS = (",", "\t", ";", "|")
+MISSING = ("", "NA", "NaN", "nan", "null", "None", "N/A")  # in a column of numbers; elsewhere only "" is missing
+HEAD_BYTES, HEAD_ROWS = 2**16, 1_000
+CHUNK = 2**22
+
+
+def read_delimited(path: Path) -> tuple[pl.DataFrame, frozenset[str]]:
+    """The table, and the columns whose digits are quoted while other numbers are not.
+
+    The separator is found among comma, tab, semicolon and bar. Raises BadInput with the row where the file is not a
+    rectangle of UTF-8 cells under distinct names.
+    """
+    head = _head(path)
+    separator = find_separator(head)
+    names = _header(path, head, separator)
+    blank = len(head[: len(head) - len(head.lstrip("\r\n"))].splitlines())
+    quotes = _count_quotes(path)
+    if quotes % 2:
+        _check_rows(path, separator, len(names))
+    try:
+        table = arrow_csv.read_csv(
+            path,
+            read_options=arrow_csv.ReadOptions(
+                column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=CHUNK
+            ),
+            parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=quotes > 0),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        _check_encoding(path)
+        _check_rows(path, separator, len(names))
+        raise BadInput(f"{path}: cannot be read as a table: {error}") from error
+    if not table.num_rows:
+        raise BadInput(f"{path}: a header without rows: nothing to read")
+    columns = dict(zip(names, table.columns, strict=True))
+    del table
+    comma = separator == ";"
+    series = [numbers_or_strings(pl.Series(n, columns.pop(n)), decimal_comma=comma) for n in names]  # frees as it goes
+    return pl.DataFrame(series), _quoted_digits(head, separator, names) if quotes else frozenset()
+
+
+def find_separator(head: str) -> str:
+    """The separator that gives most rows the width of the header, and then the widest one; a comma by default."""
+
+    def fit(separator: str) -> tuple[float, int]:
+        widths = [len(row) for row in _records(head, separator)]
+        if not widths or widths[0] == 1:
+            return 0.0, 0
+        return sum(width == widths[0] for width in widths) / len(widths), widths[0]
+
+    return max(SEPARATORS, key=fit)
+
+
+def numbers_or_strings(cells: pl.Series, decimal_comma: bool = False) -> pl.Series:
+    """Int64 or Float64 where every cell is a number or missing and nothing is lost by it; else `cells` unchanged."""
+    if not _are_numbers(cells.head(HEAD_ROWS), decimal_comma) or not _are_numbers(cells, decimal_comma):
+        return cells
+    plain = _plain(cells, decimal_comma)
+    whole = plain.cast(pl.Int64, strict=False)
+    if whole.null_count() == plain.null_count():
+        return whole
+    values = plain.cast(pl.Float64)
+    beyond = values.is_finite() & (values.abs() >= 2.0**53)
+    return cells if plain.filter(beyond).str.contains(r"^[+-]?\d+$").any() else values
+
+
+def _are_numbers(cells: pl.Series, decimal_comma: bool) -> bool:
+    plain = _plain(cells, decimal_comma)
+    if plain.null_count() == len(plain):
+        return cells.null_count() == len(cells)
+    zeros = plain.filter(plain.str.starts_with("0") | plain.str.starts_with("-0") | plain.str.starts_with("+0"))
+    if zeros.str.contains(r"^[+-]?0\d").any():
+        return False
+    return plain.cast(pl.Float64, strict=False).null_count() == plain.null_count()
+
+
+def _plain(cells: pl.Series, decimal_comma: bool) -> pl.Series:
+    """Without surrounding spaces and words for a missing number, and with a decimal point."""
+    plain = cells.str.strip_chars()
+    if decimal_comma:
+        plain = plain.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
+    missing = plain.is_in(MISSING)
+    return plain.set(missing, None) if missing.any() else plain
+
+
+def _head(path: Path) -> str:
+    """The first whole lines as text. Raises BadInput for an empty file."""
+    with path.open("rb") as file:
+        raw = file.read(HEAD_BYTES)
+        cut = bool(file.read(1))
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")
+    if not raw.strip():
+        raise BadInput(f"{path}: an empty file: expected a header and rows")
+    text = raw.decode("utf-8-sig", errors="replace")
+    end = text.rfind("\n")
+    return text[: end + 1] if cut and end > 0 else text
+
+
+def _records(head: str, separator: str) -> list[list[str]]:
+    """The rows of the head, without blank ones."""
+    return [row for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator) if row]
+
+
+def _header(path: Path, head: str, separator: str) -> list[str]:
+    """The column names. Raises BadInput where two are the same."""
+    if "�" in head:
+        _check_encoding(path)
+    names = [name.strip() or f"column_{i + 1}" for i, name in enumerate(_records(head, separator)[0])]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise BadInput(f"{path}: two columns are named {twice[0]!r}: rename one")
+    return names
+
+
+def _count_quotes(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(CHUNK), b""))
+
+
+def _quoted_digits(head: str, separator: str, names: list[str]) -> frozenset[str]:
+    """Columns whose cells all are quoted digits, where another column holds numbers without quotes."""
+    rows = csv.reader(io.StringIO(head, newline=""), delimiter=separator, quoting=csv.QUOTE_NONE)
+    columns = list(zip(*[row for row in list(rows)[1 : HEAD_ROWS + 1] if len(row) == len(names)], strict=True))
+    kinds = [{_quoting(cell.strip()) for cell in column if cell.strip()} for column in columns]
+    if not any(kind == {"number"} for kind in kinds):
+        return frozenset()
+    return frozenset(name for name, kind in zip(names, kinds, strict=False) if kind == {"quoted digits"})
+
+
+def _quoting(cell: str) -> str:
+    if re.fullmatch(r'"\d+"', cell):
+        return "quoted digits"
+    return "number" if re.fullmatch(r"[+-]?\d*\.?\d+([eE][+-]?\d+)?", cell) else "other"
+
+
+def _check_encoding(path: Path) -> None:
+    """Raises BadInput with the first byte that is not UTF-8."""
+    lines, offset = 1, 0
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            waiting = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                at = offset - waiting + error.start
+                lines += chunk.count(b"\n", 0, max(0, error.start - waiting))
+                byte = error.object[error.start]
+                raise BadInput(
+                    f"{path}, line {lines}: byte {at} (0x{byte:02x}) is not UTF-8: save the file as UTF-8"
+                ) from error
+            lines += chunk.count(b"\n")
+            offset += len(chunk)
+
+
+def _check_rows(path: Path, separator: str, width: int) -> None:
+    """Raises BadInput with the first row that has another number of cells than the header, or never ends."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            for number, row in enumerate(row for row in reader if row):
+                if len(row) != width:
+                    raise BadInput(
+                        f"{path}, row {number} (line {reader.line_num}): {len(row)} cells where the header has {width}; "
+                        f"the separator is {separator!r}: quote a cell that contains it"
+                    )
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}, line {reader.line_num}: {error}: a quote must be closed, and doubled within quotes"
+        ) from error
+    finally:
+        csv.field_size_limit(limit)

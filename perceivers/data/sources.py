@@ -1,0 +1,218 @@
+"""Where rows come from: a folder, a file, a data frame or a sample becomes one table.
+
+Not concerned with what the columns mean (`infer.py`), nor with opening the files that a table names.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from perceivers.data import folders
+from perceivers.data.delimited import read_delimited
+from perceivers.data.samples import load_sample
+from perceivers.errors import BadInput, Unreadable
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+TABLE_SUFFIXES = frozenset(FORMATS)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and what their source knows of them.
+
+    name: for messages
+    root: the paths in cells are relative to it and must stay inside; None: the working directory
+    targets: what the source brings to be predicted
+    strings: columns of digits that the source stores as strings (in a CSV: quoted, where other numbers are not)
+    modalities: column → the modality that the source knows it to have
+    notes: what a person should know, one line each
+    """
+
+    frame: pl.DataFrame
+    name: str
+    root: Path | None
+    targets: tuple[str, ...] = ()
+    strings: frozenset[str] = frozenset()
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read(data: Any) -> Table:
+    """One table of `data`: a path, `sample:NAME`, a polars, pandas or Arrow table, a list of dicts, a dict of lists.
+
+    A path is a folder of classes (`class/name.ext`, also below `train/`, `validation/`, `test/`: columns `path`,
+    `class` and `split`), a folder with one table and the files that it names, or a CSV, TSV, Parquet, Arrow or JSONL
+    file. Empty cells are missing (null). Raises BadInput.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, str) and (scheme := re.match(r"([a-z]{2,}):", data)) and not Path(data).exists():
+        return _read_scheme(scheme[1], data)
+    if isinstance(data, str | Path):
+        return _read_path(Path(data))
+    return _checked(Table(_to_frame(data), "the given data", Path.cwd()))
+
+
+def resolve(root: Path | None, cell: str) -> Path:
+    """The file that a cell names. Raises Unreadable where it is not a regular file inside `root`."""
+    base = (root or Path.cwd()).resolve()
+    try:
+        path = (base / cell).resolve()
+        if not path.is_relative_to(base):
+            raise Unreadable(f"{cell}: leads out of {base}, where the data is; keep the files inside that folder")
+        if not path.exists():
+            raise Unreadable(f"{cell}: no such file in {base}")
+        if not path.is_file():
+            raise Unreadable(f"{cell}: not a file")
+    except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
+        raise Unreadable(f"{cell[:200]}: cannot be opened: {error}") from error
+    except ValueError as error:
+        raise error if isinstance(error, Unreadable) else Unreadable(f"{cell[:200]!r}: not a path") from error
+    return path
+
+
+def _read_scheme(scheme: str, data: str) -> Table:
+    if scheme != "sample":
+        raise BadInput(f"{data}: unknown source {scheme!r}: give a folder, a table file or sample:NAME")
+    sample = load_sample(data.removeprefix("sample:"))
+    return Table(sample.frame, data, None, sample.targets, modalities=sample.modalities)
+
+
+def _read_path(path: Path) -> Table:
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file or folder")
+    if path.suffix.lower() not in FORMATS:
+        raise BadInput(f"{path}: unknown ending {path.suffix!r}: give a folder or one of {', '.join(FORMATS)}")
+    strings: frozenset[str] = frozenset()
+    try:
+        if FORMATS[path.suffix.lower()] == "csv":
+            frame, strings = read_delimited(path)
+        else:
+            frame = READERS[FORMATS[path.suffix.lower()]](path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _checked(Table(frame, str(path), path.parent, strings=strings))
+
+
+def _read_folder(folder: Path) -> Table:
+    """A folder with one table file, or else of classes."""
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in FORMATS and not p.name.startswith("."))
+    if len(tables) > 1:
+        names = ", ".join(p.name for p in tables[:5])
+        raise BadInput(f"{folder}: holds {len(tables)} tables ({names}): name the one to read")
+    if tables:
+        return _read_path(tables[0])
+    files = folders.list_files(folder)
+    targets = ("class",) if "class" in files.frame.columns else ()
+    return Table(files.frame, str(folder), folder, targets, notes=files.notes)
+
+
+def _checked(table: Table) -> Table:
+    """The table in the few types that are read here. Raises BadInput where it has no rows or columns."""
+    frame = table.frame
+    if not frame.width or not frame.height:
+        raise BadInput(f"{table.name}: no rows to read")
+    frame = frame.with_columns(
+        frame[name].cast(pl.String if isinstance(dtype, pl.Categorical | pl.Enum) else pl.Float64)
+        for name, dtype in frame.schema.items()
+        if isinstance(dtype, pl.Categorical | pl.Enum | pl.Decimal)
+    )
+    csv = FORMATS.get(Path(table.name).suffix.lower()) == "csv"
+    digits = (name for name, dtype in frame.schema.items() if dtype == pl.String and _all_digits(frame[name]))
+    strings = table.strings if csv else frozenset(digits)
+    return Table(frame, table.name, table.root, table.targets, strings, table.modalities, table.notes)
+
+
+def _all_digits(cells: pl.Series) -> bool:
+    return bool(cells.drop_nulls().str.contains(r"^\d+$").all()) and cells.null_count() < len(cells)
+
+
+def _read_jsonl(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_ndjson(path, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        raise _faulty_json(path, str(error)) from error
+
+
+def _faulty_json(path: Path, message: str) -> BadInput:
+    """The error for the first line that is not a JSON object."""
+    with path.open("rb") as file:
+        number = 0
+        for number, line in enumerate(file, start=1):
+            try:
+                if line.strip() and not isinstance(json.loads(line.decode("utf-8")), dict):
+                    return BadInput(f"{path}, line {number}: not a JSON object: expected {{…}} on every line")
+            except UnicodeDecodeError:
+                return BadInput(f"{path}, line {number}: not UTF-8: save the file as UTF-8")
+            except json.JSONDecodeError as error:
+                return BadInput(f"{path}, line {number}: not JSON: {error}")
+    return BadInput(f"{path}: {message}" if number else f"{path}: an empty file: expected a JSON object on every line")
+
+
+def _read_arrow(path: Path) -> pl.DataFrame:
+    """Arrow IPC, as a file (Feather) or as a stream."""
+    with path.open("rb") as file:
+        is_file = file.read(6) == b"ARROW1"
+    return _polars(path, lambda: pl.read_ipc(path, memory_map=False) if is_file else pl.read_ipc_stream(path))
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    return _polars(path, lambda: pl.read_parquet(path))
+
+
+def _polars(path: Path, reader: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    try:
+        return reader()
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: not a {path.suffix[1:]} file, or a damaged one: {_line(error)}") from error
+
+
+READERS = {"parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_jsonl}
+
+
+def _to_frame(data: Any) -> pl.DataFrame:
+    """A table in memory as a polars frame. Raises BadInput."""
+    try:
+        if isinstance(data, pl.DataFrame):
+            return data
+        if isinstance(data, pl.LazyFrame):
+            return data.collect()
+        if isinstance(data, pa.Table):
+            return pl.DataFrame(data)
+        if type(data).__module__.split(".")[0] == "pandas":
+            return pl.from_pandas(data.rename(columns=str), include_index=False)
+        if isinstance(data, dict) and all(isinstance(v, list | tuple) or _is_array(v) for v in data.values()):
+            return pl.DataFrame({str(k): list(v) for k, v in data.items()}, strict=False)
+        if isinstance(data, list | tuple) and all(isinstance(row, dict) for row in data):
+            return pl.DataFrame(list(data), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+        raise BadInput(f"the given data is not a table: {_line(error)}") from error
+    raise BadInput(
+        f"a {type(data).__name__} is no source of rows: give a path, sample:NAME, a data frame, a list of dicts "
+        "or a dict of lists"
+    )
+
+
+def _is_array(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] in ("numpy", "polars", "pyarrow", "pandas")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
