@@ -1,0 +1,33 @@
+"""All kinds of data, by name: `MODALITIES`, and `modality(field)`, which finds the one of a field.
+
+Not concerned with what any of them does: each has its file.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+
+from perceivers.errors import BadInput
+from perceivers.modalities.base import Modality
+from perceivers.modalities.category import Category
+from perceivers.modalities.image import Image
+from perceivers.modalities.number import Number
+from perceivers.modalities.text import Text
+
+MODALITIES: dict[str, Modality] = {kind.name: kind for kind in (Text(), Image(), Number(), Category())}
+
+
+def modality(field: Any) -> Modality:
+    """The modality of a field. Raises BadInput where there is none of that name, or it lacks one of the options."""
+    if field.modality not in MODALITIES:
+        raise BadInput(f"{field.name}: {_unknown('modality', field.modality, MODALITIES)}")
+    kind = MODALITIES[field.modality]
+    for option in field.options:
+        if option not in kind.options:
+            raise BadInput(f"{field.name} ({kind.name}): {_unknown('option', option, kind.options)}")
+    return kind
+
+
+def _unknown(what: str, name: Any, known: Any) -> str:
+    nearest = get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"unknown {what} {name!r}: {hint}known: {', '.join(known)}"

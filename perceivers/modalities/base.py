@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from perceivers.core.positions import LearnedArray
+from perceivers.errors import BadInput
 
 # One field of a batch: named tensors, the batch first. `collate` of the modality says which, with dtype and range.
 Part = dict[str, Tensor]
@@ -129,6 +130,28 @@ class Target(nn.Module, ABC):
     @abstractmethod
     def answer(self, prediction: Tensor) -> Tensor:
         """Raw prediction → what may be averaged over windows: probabilities, or values in the field's units."""
+
+
+def is_missing(cell: Any) -> bool:
+    """None, NaN, or a string of white space alone."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or (isinstance(cell, float | np.floating) and bool(np.isnan(cell)))
+
+
+def one_column(field: Any) -> None:
+    """Raises BadInput where a field has several columns but its modality reads one."""
+    if len(field.columns) != 1:
+        raise BadInput(
+            f"{field.name}: {field.modality} reads one column, not {', '.join(field.columns)}: make it so many fields"
+        )
+
+
+def positive(field: Any, option: str) -> None:
+    """Raises BadInput where an option is not a positive integer."""
+    value = field.options[option]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadInput(f"{field.name}: {option} must be a positive integer, got {value!r}")
 
 
 class BadInputModality(NotImplementedError):

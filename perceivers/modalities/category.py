@@ -1,0 +1,275 @@
+"""Categories of a table, one label or several in a cell, as inputs and as targets.
+
+Not concerned with metrics (`metrics.py`), nor with which columns are categories (`perceivers.data.infer`).
+"""
+
+import html
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot, pad
+
+from perceivers.core.attention import linear
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import metrics
+from perceivers.modalities.base import Batch, Metrics, Modality, Part, Target, Uniform, is_missing, one_column
+
+UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
+LABEL_SMOOTHING = 0.05
+UNBALANCED = 3  # the largest class over the smallest: from there on classes are weighted
+NO_LABEL = -1
+SHOWN = 10  # categories in a message
+
+
+class Category(Modality):
+    """Options: `categories` (None: those of train, sorted), `labels` ("one", or "many": a list, or `a|b`), and
+    `class_weights` for the loss (None: by train's counts where they are unbalanced, else none).
+
+    An example of one label is its index in `categories`, k if it is none of these k. Of many labels: 0/1, uint8 (k) in
+    a target, (k + 1) in an input, where the last one stands for any unseen label.
+    """
+
+    name = "category"
+    options: ClassVar[Mapping[str, Any]] = {"categories": None, "labels": "one", "class_weights": None}
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        one_column(field)
+        if field.options["labels"] not in ("one", "many"):
+            raise BadInput(f"{field.name}: labels must be one or many, got {field.options['labels']!r}")
+        found = Counter(one for cell in cells for one in _readable(field, cell))
+        options = {}
+        if field.options["categories"] is None:
+            options["categories"] = sorted(found)
+        if field.role == "target":
+            known = options.get("categories", field.options["categories"])
+            if len(found) < (2 if field.options["labels"] == "one" else 1):
+                came = f"only {next(iter(found))!r}" if found else "nothing"
+                raise BadInput(
+                    f"{field.name}: {came} in the rows of train: nothing to tell apart; choose another target"
+                )
+            if field.options["class_weights"] is None and field.options["labels"] == "one":
+                options["class_weights"] = _class_weights([found[label(category)] for category in known])
+        return options
+
+    def read(self, field: Any, cell: Any) -> int | np.ndarray | None:
+        """str, int, bool or whole float; where labels are many, a list of these or `a|b`.
+
+        Raises Unreadable where a target is none of the known categories.
+        """
+        if field.options["labels"] == "one":
+            return None if is_missing(cell) else self._index(field, label(cell))
+        found = _labels(cell)
+        if found is None:
+            return None
+        k = len(field.options["categories"])
+        example = np.zeros(k if field.role == "target" else k + 1, np.uint8)
+        example[[self._index(field, one) for one in found]] = 1
+        return example
+
+    def read_all(self, field: Any, cells: Sequence[Any]) -> np.ndarray | None:
+        """int64 (n), -1 where missing; None where labels are many, or the categories are not known yet."""
+        if field.options["labels"] != "one" or field.options["categories"] is None:
+            return None
+        indices = (None if is_missing(cell) else self._index(field, label(cell)) for cell in cells)
+        return np.array([NO_LABEL if index is None else index for index in indices], dtype=np.int64)
+
+    def _index(self, field: Any, one: str) -> int:
+        known = _indices(tuple(field.options["categories"]))
+        if one not in known and field.role == "target":
+            raise Unreadable(f"{one!r} is none of the categories known from training: {_some(known)}")
+        return known.get(one, len(known))
+
+    def collate(self, field: Any, examples: Sequence[int | np.ndarray | None]) -> Part:
+        """`labels` (b l) int64, for k categories: the index of each label; k for an unseen one, k + 1 where the cell is
+        missing, -1 to fill up. l is 1 where labels are one, and at least 1 where they are many.
+        """
+        missing = len(field.options["categories"]) + 1
+        if field.options["labels"] == "one":
+            column = np.array([NO_LABEL if e is None else e for e in examples], dtype=np.int64)
+            return {"labels": torch.from_numpy(np.where(column == NO_LABEL, missing, column)[:, None])}
+        rows = [torch.tensor([missing]) if e is None else torch.from_numpy(np.flatnonzero(e)) for e in examples]
+        longest = max([1, *(len(row) for row in rows)])
+        return {"labels": torch.stack([pad(row, (0, longest - len(row)), value=NO_LABEL) for row in rows])}
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """Shows a few labels as unseen, so that the embedding of an unseen one is learned."""
+        labels, k = part["labels"], len(field.options["categories"])
+        hidden = (uniform("unseen", 1) < UNSEEN_RATE) & (labels >= 0) & (labels < k)
+        return {"labels": labels.masked_fill(hidden, k)}
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        missing = torch.full_like(part["labels"], NO_LABEL)
+        missing[:, 0] = len(field.options["categories"]) + 1
+        return {"labels": torch.where(rows[:, None], missing, part["labels"])}
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+        return CategoryInputs({f.name: len(f.options["categories"]) for f in fields}, channels)
+
+    def target(self, field: Any, channels: int) -> Target:
+        k = len(field.options["categories"])
+        if field.options["labels"] == "many":
+            return LabelsTarget(k, channels)
+        return CategoryTarget(field.options["class_weights"] or [1.0] * k, channels)
+
+    def draw(self, field: Any, cell: Any) -> str:
+        found = _labels(cell) if field.options["labels"] == "many" else None if is_missing(cell) else [label(cell)]
+        return "–" if found is None else html.escape(" | ".join(found))
+
+    def baseline(self, field: Any) -> Any:
+        """One column a category."""
+        from perceivers.modalities import features
+
+        if field.options["labels"] == "one":
+            return features.categories()
+        return features.labels(len(field.options["categories"]) + 1)
+
+    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
+        """`<name>`, `<name>_probability` (that it is right; of many labels: that all are), and one a category."""
+        categories = [str(category) for category in field.options["categories"]]
+        if field.options["labels"] == "one":
+            named = [categories[i] for i in answer.argmax(1)]
+            sure = answer.max(1)
+        else:
+            named = ["|".join(c for c, p in zip(categories, row, strict=True) if p > 0.5) for row in answer]
+            sure = np.maximum(answer, 1 - answer).prod(1)
+        columns = {field.name: named, f"{field.name}_probability": sure.tolist()}
+        if proba:
+            for category, column in zip(categories, answer.T, strict=True):
+                columns[f"{field.name}_probability_{category}"] = column.tolist()
+        return columns
+
+    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
+        score = metrics.classification if field.options["labels"] == "one" else metrics.multilabel
+        return score(answer, np.asarray(truth), groups)
+
+
+def label(cell: Any) -> str:
+    """The one way to write a category: true, false, 3 (also for 3.0), and strings without white space around."""
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, list | tuple | dict | np.ndarray):
+        raise Unreadable(
+            f"{str(cell)[:60]} came, expected one category; several at once are `labels: many` in the schema"
+        )
+    return str(cell).strip()
+
+
+def _labels(cell: Any) -> list[str] | None:
+    if isinstance(cell, np.ndarray | list | tuple):
+        return [label(one) for one in cell if not is_missing(one)]
+    if is_missing(cell):
+        return None
+    return [one.strip() for one in label(cell).split("|") if one.strip()]
+
+
+def _readable(field: Any, cell: Any) -> list[str]:
+    with suppress(Unreadable):
+        if field.options["labels"] == "many":
+            return _labels(cell) or []
+        return [] if is_missing(cell) else [label(cell)]
+    return []
+
+
+@lru_cache(maxsize=256)
+def _indices(categories: tuple[Any, ...]) -> dict[str, int]:
+    return {label(category): index for index, category in enumerate(categories)}
+
+
+def _some(known: Mapping[str, int]) -> str:
+    return ", ".join(list(known)[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
+
+
+def _class_weights(counts: Sequence[int]) -> list[float] | None:
+    """∝ 1/√count, of mean 1 over the rows, where the largest class is over three times the smallest."""
+    n = np.maximum(counts, 1)
+    if n.max() <= UNBALANCED * n.min():
+        return None
+    weights = n**-0.5
+    return (weights * n.sum() / (weights * n).sum()).tolist()
+
+
+class CategoryInputs(nn.Module):
+    """All category fields together: a token for each (b f channels), the field's embedding + the sum of its labels'.
+
+    `sizes` gives for each field the number k of its categories. Unseen and missing have their own embeddings.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], channels: int):
+        super().__init__()
+        self.names = list(sizes)
+        rows = torch.tensor([k + 2 for k in sizes.values()])  # each field's categories, unseen, missing
+        self.register_buffer("first", rows.cumsum(0) - rows, persistent=False)
+        std = channels**-0.5
+        self.field = nn.Parameter(torch.empty(len(sizes), channels).normal_(std=std))
+        self.embeddings = nn.Parameter(torch.empty(int(rows.sum()), channels).normal_(std=std))
+
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, "b f c"], Bool[Tensor, "b f"]]:
+        parts = [batch[name]["labels"] for name in self.names]
+        longest = max(part.shape[1] for part in parts)
+        labels = torch.stack([pad(part, (0, longest - part.shape[1]), value=NO_LABEL) for part in parts], dim=1)
+        there = labels != NO_LABEL
+        found = self.embeddings[torch.where(there, labels + self.first[:, None], 0)] * there.unsqueeze(-1)
+        tokens = self.field + reduce(found, "b f l c -> b f c", "sum")
+        return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+class CategoryTarget(Target):
+    """One query → logits of k categories; weighted cross-entropy."""
+
+    def __init__(self, class_weights: Sequence[float], channels: int):
+        super().__init__(1, channels)
+        self.head = linear(channels, len(class_weights))
+        self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
+
+    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+        return self.head(rearrange(outputs, "b 1 e -> b e"))
+
+    def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:
+        """0 where the label is missing."""
+        truth = part["labels"][:, 0]
+        present = truth < len(self.class_weights)
+        found = cross_entropy(
+            prediction,
+            truth.where(present, 0),
+            weight=self.class_weights.to(prediction.dtype),
+            label_smoothing=LABEL_SMOOTHING,
+            reduction="none",
+        )
+        return found * present
+
+    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return prediction.softmax(-1)
+
+
+class LabelsTarget(Target):
+    """One query → a logit for each of k labels; binary cross-entropy."""
+
+    def __init__(self, k: int, channels: int):
+        super().__init__(1, channels)
+        self.k = k
+        self.head = linear(channels, k)
+
+    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+        return self.head(rearrange(outputs, "b 1 e -> b e"))
+
+    def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:
+        """The mean over labels; 0 where the cell is missing."""
+        counts = one_hot(part["labels"] + 1, self.k + 3).sum(1)[:, 1:]  # column 0 was the filling
+        truth, missing = counts[:, : self.k].to(prediction.dtype), counts[:, self.k + 1].bool()
+        found = binary_cross_entropy_with_logits(prediction, truth, reduction="none").mean(-1)
+        return found * ~missing
+
+    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return prediction.sigmoid()

@@ -1,0 +1,87 @@
+"""Honest features of examples for simple baselines: scikit-learn transformers from a list of examples.
+
+Not concerned with the baselines themselves. Imported only where a baseline is wanted: it loads scikit-learn.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from torch.nn.functional import interpolate
+
+from perceivers.modalities.text import decode
+
+MOST_TERMS = 20_000
+OWN_SIDE, SIDE = 32, 16
+
+
+def texts() -> Pipeline:
+    """Bytes → TF-IDF of words and of character 2- to 5-grams within words."""
+    words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", max_features=MOST_TERMS, sublinear_tf=True)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=MOST_TERMS, sublinear_tf=True)
+    union = FeatureUnion([("words", words), ("characters", characters)])
+    return make_pipeline(FunctionTransformer(_decode_all), union)
+
+
+def _decode_all(examples: Sequence[np.ndarray | None]) -> list[str]:
+    return [decode(example) for example in examples]
+
+
+def numbers(columns: int) -> Pipeline:
+    """(k) → standardised values, the mean where missing, and whether missing."""
+    rows = FunctionTransformer(_as_numbers, kw_args={"columns": columns})
+    return make_pipeline(rows, SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
+
+
+def _as_numbers(examples: Sequence[np.ndarray | None], columns: int) -> np.ndarray:
+    return np.stack([np.full(columns, np.nan) if example is None else example for example in examples])
+
+
+def categories() -> Pipeline:
+    """An index → one column a category; missing (None or -1) is one, too."""
+    return make_pipeline(FunctionTransformer(_as_column), OneHotEncoder(handle_unknown="ignore"))
+
+
+def _as_column(examples: Sequence[Any]) -> np.ndarray:
+    return np.array([[-1 if example is None else int(example)] for example in examples])
+
+
+def labels(width: int) -> FunctionTransformer:
+    """0/1 (k) → the same; none where missing."""
+    return FunctionTransformer(_as_rows, kw_args={"width": width})
+
+
+def _as_rows(examples: Sequence[np.ndarray | None], width: int) -> csr_matrix:
+    return csr_matrix(np.array([np.zeros(width) if example is None else example for example in examples]))
+
+
+class Thumbnails(TransformerMixin, BaseEstimator):
+    """Pictures (h w c), uint8 or in [0, 1] → flat pixels in [0, 1]: at their own size where it is one and small."""
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Thumbnails":
+        sizes = {example.shape[:2] for example in examples if example is not None}
+        one_small = len(sizes) == 1 and max(next(iter(sizes))) <= OWN_SIDE
+        self.size_ = next(iter(sizes)) if one_small else (SIDE, SIDE)
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        if example is None:
+            return np.zeros(self.size_[0] * self.size_[1] * self.channels, np.float32)
+        pixels = example / np.float32(255) if example.dtype == np.uint8 else example
+        if example.shape[:2] == self.size_:
+            return pixels.astype(np.float32).ravel()
+        picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
+        return interpolate(picture, self.size_, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy().ravel()

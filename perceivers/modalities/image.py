@@ -1,0 +1,233 @@
+"""Images of any size, grey, RGB, with alpha, 16 bit or of n channels: patches of pixels and their positions.
+
+Not concerned with how files and arrays become pixels (`pixels.py`), nor with asking for an image: it is an input.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, pad
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import pixels
+from perceivers.modalities.base import Modality, Part, PerField, Uniform, one_column, positive
+
+SAMPLE = 200  # pictures of train that `fit` reads
+TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
+PATCHES = (1, 2, 4, 8, 16, 32)
+NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over a picture
+SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
+CONTRAST, BRIGHTNESS = 0.2, 0.1
+DRAWN = 160
+
+
+class Image(Modality):
+    """Options: `channels` (None: 1, 3, or what arrays have, by a sample of train), `resize` (the longest side is scaled
+    down to at most this; None: never), `patch` (its side in pixels; None: by train's sizes), `max_pixels` (larger
+    files are refused from their header), `mean` and `std` (of each channel, in [0, 1], of train), `flip` (left and
+    right are changed at random in training).
+
+    An example is (h w c), uint8, or float32 in [0, 1] where 8 bits do not hold it.
+    """
+
+    name = "image"
+    options: ClassVar[Mapping[str, Any]] = {
+        "channels": None,
+        "resize": None,
+        "patch": None,
+        "max_pixels": 500_000_000,
+        "mean": None,
+        "std": None,
+        "flip": False,
+    }
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        one_column(field)
+        for option in ("channels", "resize", "patch", "max_pixels"):
+            if field.options[option] is not None:
+                positive(field, option)
+        order = np.random.default_rng(0).permutation(len(cells))
+        pictures = []
+        for i in order:
+            with suppress(Unreadable):
+                picture = pixels.read(cells[i], field.options["max_pixels"])
+                pictures += [] if picture is None else [picture]
+            if len(pictures) == SAMPLE:
+                break
+        if not pictures:
+            raise BadInput(
+                f"{field.name}: no picture of the train rows can be read; is {field.columns[0]!r} the column?"
+            )
+        return self._found(field, pictures)
+
+    def _found(self, field: Any, pictures: list[np.ndarray]) -> dict[str, Any]:
+        channels = field.options["channels"] or max(pixels.colours(picture.shape[2]) for picture in pictures)
+        fitted = []
+        for picture in pictures:
+            with suppress(Unreadable):
+                fitted.append(pixels.fit(picture, channels, field.options["resize"]))
+        if not fitted:
+            raise BadInput(f"{field.name}: no picture has {channels} channels: leave `channels` out")
+        area = np.median([picture.shape[0] * picture.shape[1] for picture in fitted])
+        values = np.concatenate([pixels.as_float(picture).reshape(-1, channels) for picture in fitted])
+        options = {
+            "channels": channels,
+            "patch": next((patch for patch in PATCHES if area / patch**2 <= TOKENS), PATCHES[-1]),
+            "mean": values.mean(0, dtype=np.float64).tolist(),
+            "std": np.maximum(values.std(0, dtype=np.float64), 1 / 255).tolist(),
+        }
+        return {name: value for name, value in options.items() if field.options[name] is None}
+
+    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+        """The Path of a png, jpg, webp, tiff, ppm, bmp or gif (its first frame), or an array or nested list (h w) or
+        (h w c), uint8, uint16, bool, int in 0 … 255 or float in [0, 1] → (h w c).
+        """
+        picture = pixels.read(cell, field.options["max_pixels"])
+        return None if picture is None else pixels.fit(picture, field.options["channels"], field.options["resize"])
+
+    def size(self, field: Any, cell: Any) -> int:
+        h, w = pixels.size(cell, field.options["max_pixels"])
+        shrunk = min(1.0, field.options["resize"] / max(h, w, 1)) if field.options["resize"] else 1.0
+        return max(1, round(h * w * shrunk**2 / field.options["patch"] ** 2))
+
+    def collate(self, field: Any, examples: Sequence[np.ndarray | None]) -> Part:
+        """`pixels` (b H W c) float32 in [0, 1], 0 beyond each picture; `sizes` (b 2) int64, its height and width, or 0
+        where missing. H, W ≥ 1 are the largest of the batch.
+        """
+        sizes = torch.tensor([(0, 0) if example is None else example.shape[:2] for example in examples])
+        h, w = sizes.amax(0).clamp(min=1).tolist()
+        array = np.zeros((len(examples), h, w, field.options["channels"]), np.float32)
+        for row, example in zip(array, examples, strict=True):
+            if example is not None:
+                row[: example.shape[0], : example.shape[1]] = pixels.as_float(example)
+        return {"pixels": torch.from_numpy(array), "sizes": sizes}
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """Shifts, scales and turns each picture a little, about its own centre, and changes contrast and brightness."""
+        draws = uniform("affine", 5) * 2 - 1
+        changed = _sample(part["pixels"], part["sizes"], _affine(draws, field.options["flip"]))
+        colours = 3 if field.options["channels"] == 4 else field.options["channels"]  # alpha stays
+        light = (uniform("light", 2) * 2 - 1)[:, :, None, None, None]
+        mean = part["pixels"].new_tensor(field.options["mean"])[:colours]
+        lit = (changed[..., :colours] - mean) * (1 + CONTRAST * light[:, 0]) + mean + BRIGHTNESS * light[:, 1]
+        changed = torch.cat([lit.clamp(0, 1), changed[..., colours:]], dim=-1)
+        return {**part, "pixels": changed * _inside(part["sizes"], *changed.shape[1:3]).unsqueeze(-1)}
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        kept = ~rows
+        return {"pixels": part["pixels"] * kept[:, None, None, None], "sizes": part["sizes"] * kept[:, None]}
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+        return PerField(
+            {f.name: ImageInput(f.options["patch"], f.options["mean"], f.options["std"], channels) for f in fields}
+        )
+
+    def draw(self, field: Any, cell: Any) -> str:
+        example = self.read(field, cell)
+        if example is None:
+            return "–"
+        h, w = example.shape[:2]
+        scale = DRAWN / max(h, w)
+        picture = pixels.as_picture(example)
+        if scale < 1:
+            picture.thumbnail((DRAWN, DRAWN))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        name = html.escape(f"{w} × {h} pixels", quote=True)
+        return (
+            f'<img src="data:image/png;base64,{data}" alt="{name}" title="{name}" width="{max(1, round(w * scale))}" '
+            f'height="{max(1, round(h * scale))}" style="image-rendering: pixelated">'
+        )
+
+    def baseline(self, field: Any) -> Any:
+        """Pixels at 16 × 16, or at their own size where it is one for all and at most 32."""
+        from perceivers.modalities import features
+
+        return features.Thumbnails(field.options["channels"])
+
+
+def _inside(sizes: Int[Tensor, "b 2"], h: int, w: int, step: int = 1) -> Bool[Tensor, "b y x"]:
+    """Where pixel (step·y, step·x) is one of the picture, on a grid of h × w."""
+    y, x = (torch.arange(n, device=sizes.device) * step for n in (h, w))
+    return (y < sizes[:, :1]).unsqueeze(2) & (x < sizes[:, 1:]).unsqueeze(1)
+
+
+def _affine(draws: Float[Tensor, "b 5"], flip: bool) -> Float[Tensor, "b 2 3"]:
+    """From numbers in [-1, 1): where each point of the new picture, (x, y) in half sides, lies in the old one."""
+    angle, scale = torch.deg2rad(ROTATION * draws[:, 0]), 1 + SCALE * draws[:, 1]
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    mirror = torch.where(draws[:, 4] < 0, -1.0, 1.0) if flip else torch.ones_like(cos)
+    shift = 2 * SHIFT * draws[:, 2:4]
+    rows = [mirror * cos, -mirror * sin, shift[:, 0], sin, cos, shift[:, 1]]
+    return rearrange(torch.stack(rows, dim=1), "b (i j) -> b i j", i=2)
+
+
+def _sample(
+    array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], matrix: Float[Tensor, "b 2 3"]
+) -> Float[Tensor, "b h w c"]:
+    """The pictures seen through `matrix`, bilinear, each within its own size; what lies beyond repeats its edge."""
+    h, w = array.shape[1:3]
+    xy = sizes.flip(1)
+    half = rearrange((xy - 1).clamp(min=0) / 2, "b i -> b 1 1 i")
+    side = rearrange(xy.amax(1).clamp(min=2) / 2, "b -> b 1 1 1")  # one for both axes, so that turning keeps shapes
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    points = (torch.stack([x, y], dim=-1) - half) / side
+    moved = einsum(matrix[:, :, :2], points, "b i j, b h w j -> b h w i") + matrix[:, None, None, :, 2]
+    source = torch.minimum((moved * side + half).clamp(min=0), 2 * half)
+    unit = torch.tensor([max(w - 1, 1), max(h - 1, 1)]) / 2
+    found = grid_sample(rearrange(array, "b h w c -> b c h w"), source / unit - 1, align_corners=True)
+    return rearrange(found, "b c h w -> b h w c")
+
+
+class ImageInput(nn.Module):
+    """Pictures → a token for each patch (b m channels): a linear layer of its pixels and of its position.
+
+    The positions span each picture, from -1 to 1. What a patch has beyond its picture is 0, the mean of train.
+    """
+
+    def __init__(self, patch: int, mean: Sequence[float], std: Sequence[float], channels: int):
+        super().__init__()
+        self.patch = patch
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+        self.pixels = linear(patch * patch * len(mean), channels)
+        self.positions = linear(fourier_channels(2, NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        array, sizes, p = part["pixels"], part["sizes"], self.patch
+        inside = _inside(sizes, *array.shape[1:3])
+        array = ((array - self.mean) / self.std) * inside.unsqueeze(-1)
+        array = pad(array, (0, 0, 0, -array.shape[2] % p, 0, -array.shape[1] % p))
+        patches = rearrange(array, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
+        grid = array.shape[1] // p, array.shape[2] // p
+        mask = rearrange(_inside(sizes, *grid, step=p), "b h w -> b (h w)")
+        different, which = sizes.unique(dim=0, return_inverse=True)  # most pictures of a batch have the same size
+        positions = self.positions(fourier_features(centres(different, *grid, p), NUM_BANDS, (RESOLUTION, RESOLUTION)))
+        return self.pixels(patches) + positions[which] + self.field(1), mask
+
+
+def centres(sizes: Int[Tensor, "b 2"], h: int, w: int, patch: int) -> Float[Tensor, "b m 2"]:
+    """The centre (y, x) of what each of h × w patches shows of its picture, which spans [-1, 1]; m = h·w."""
+
+    def along(axis: int, count: int) -> Float[Tensor, "b n"]:
+        side = sizes[:, axis : axis + 1].clamp(min=1)
+        first = torch.arange(count, device=sizes.device) * patch
+        last = torch.minimum(first + patch, side)
+        return (torch.minimum(first, side) + last) / side - 1
+
+    y, x = along(0, h), along(1, w)
+    y, x = y.unsqueeze(2).expand(-1, h, w), x.unsqueeze(1).expand(-1, h, w)
+    return rearrange(torch.stack([y, x], dim=-1), "b h w d -> b (h w) d")

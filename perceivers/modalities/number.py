@@ -1,0 +1,213 @@
+"""Numbers and dates of a table, one or several columns, as inputs and as targets.
+
+Not concerned with metrics (`metrics.py`), nor with which columns are numbers (`perceivers.data.infer`).
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.core.attention import linear
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import metrics
+from perceivers.modalities.base import Batch, Metrics, Modality, Part, Target, is_missing
+
+BINS = 16  # of the piecewise-linear encoding of a number
+FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
+EPOCH = datetime(1970, 1, 1)
+
+
+class Number(Modality):
+    """Numbers and dates. Options: `unit`, for people; `date` (values are seconds since 1970, UTC); and of train, for
+    each column, `mean`, `std` and `quantiles` (from the least value to the greatest, at equal shares of the rows).
+
+    An example is float64 (k), one value for each column, NaN where missing.
+    """
+
+    name = "number"
+    options: ClassVar[Mapping[str, Any]] = {"mean": None, "std": None, "quantiles": None, "unit": None, "date": False}
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        values = self._readable(field, cells)
+        found = [_statistics(column[~np.isnan(column)]) for column in values.T]
+        if field.role == "target" and not (~np.isnan(values)).all(axis=1).any():
+            raise BadInput(f"{field.name}: no row of train has a number in it: choose another target")
+        options = {name: [statistics[name] for statistics in found] for name in ("mean", "std", "quantiles")}
+        return {name: value for name, value in options.items() if field.options[name] is None}
+
+    def _readable(self, field: Any, cells: Sequence[Any]) -> np.ndarray:
+        try:
+            return self.read_all(field, cells)
+        except Unreadable:
+            rows = []
+            for cell in cells:
+                with suppress(Unreadable):
+                    rows.append(self.read_all(field, [cell])[0])
+            return np.array(rows).reshape(-1, len(field.columns))
+
+    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+        """int, float, bool, date, datetime, or a str of one; a tuple for several columns → float64 (k)."""
+        values = self.read_all(field, [cell])[0]
+        return None if np.isnan(values).all() else values
+
+    def read_all(self, field: Any, cells: Sequence[Any]) -> np.ndarray:
+        """float64 (n k), NaN where missing. Raises Unreadable at infinities and at what is no number."""
+        k = len(field.columns)
+        try:
+            values = np.array(cells, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):  # strings that are empty, dates …: one by one
+            rows = [cell if k > 1 else (cell,) for cell in cells]
+            values = np.array([[_number(value) for value in row] for row in rows])
+        if values.shape not in ((len(cells),), (len(cells), k)):
+            raise Unreadable(f"{str(cells[0])[:60]} came, expected {'a number' if k == 1 else f'{k} numbers'}")
+        if np.isinf(values).any():
+            raise Unreadable("infinity came, expected a finite number, or nothing where it is missing")
+        return values.reshape(len(cells), k)
+
+    def collate(self, field: Any, examples: Sequence[np.ndarray | None]) -> Part:
+        """For k columns: `values` (b k) float32, standardised by train's mean and std, at most 1e6 away from 0;
+        `ranks` (b k) float32 in [0, 1], the share of train's values below; `present` (b k). 0 where not present.
+        """
+        k = len(field.columns)
+        raw = np.array([np.full(k, np.nan) if e is None else e for e in examples]).reshape(-1, k)
+        mean, std = np.array(field.options["mean"]), np.array(field.options["std"])
+        present = ~np.isnan(raw)
+        values = np.clip((np.where(present, raw, mean) - mean) / std, -FARTHEST, FARTHEST)
+        columns = zip(raw.T, np.reshape(field.options["quantiles"], (k, -1)), strict=True)
+        ranks = np.where(present, np.stack([_ranks(column, quantiles) for column, quantiles in columns], axis=1), 0)
+        return {
+            "values": torch.from_numpy(values.astype(np.float32)),
+            "ranks": torch.from_numpy(ranks.astype(np.float32)),
+            "present": torch.from_numpy(present),
+        }
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        kept = ~rows[:, None]
+        return {name: tensor * kept for name, tensor in part.items()}
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+        return NumberInputs([f.name for f in fields], sum(len(f.columns) for f in fields), channels)
+
+    def target(self, field: Any, channels: int) -> Target:
+        return NumberTarget(field.options["mean"], field.options["std"], channels)
+
+    def draw(self, field: Any, cell: Any) -> str:
+        cells = cell if isinstance(cell, tuple) else (cell,)
+        unit = f" {field.options['unit']}" if field.options["unit"] else ""
+        return html.escape(", ".join("–" if is_missing(c) else f"{c}{unit}" for c in cells))
+
+    def baseline(self, field: Any) -> Any:
+        """Standardised values, the mean where missing, and whether missing."""
+        from perceivers.modalities import features
+
+        return features.numbers(len(field.columns))
+
+    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
+        names = [field.name] if len(field.columns) == 1 else field.columns
+        if field.options["date"]:
+            return {n: [_moment(seconds) for seconds in c] for n, c in zip(names, answer.T, strict=True)}
+        return {name: column.tolist() for name, column in zip(names, answer.T, strict=True)}
+
+    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
+        return metrics.regression(answer, np.reshape(truth, answer.shape), groups)
+
+
+def _number(value: Any) -> float:
+    if is_missing(value):
+        return np.nan
+    if isinstance(value, date):  # a datetime is one, too
+        moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not isinstance(value, str | bool | int | float | Decimal | np.number | np.bool_):
+        raise Unreadable(f"a {type(value).__name__} came, expected a number or a date")
+    try:
+        return float(value)
+    except (ValueError, OverflowError) as error:
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return _number(datetime.fromisoformat(value.strip()))
+        raise Unreadable(f"{str(value)[:60]!r} came, expected a number or a date such as 2026-11-23") from error
+
+
+def _moment(seconds: float) -> datetime:
+    first, last = ((end - EPOCH).total_seconds() for end in (datetime.min, datetime.max))
+    return EPOCH + timedelta(seconds=float(np.clip(seconds, first, last)))
+
+
+def _statistics(values: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    if not len(values):
+        return {"mean": 0.0, "std": 1.0, "quantiles": [0.0] * (BINS + 1)}
+    unit = np.abs(values).max() or 1.0  # squares of large numbers would overflow
+    std = unit * np.std(values / unit)
+    return {
+        "mean": float(unit * np.mean(values / unit)),
+        "std": float(std) if std > 1e-12 * unit else 1.0,
+        "quantiles": np.quantile(values, np.linspace(0, 1, BINS + 1)).tolist(),
+    }
+
+
+def _ranks(values: Float[np.ndarray, " n"], quantiles: Float[np.ndarray, " q"]) -> Float[np.ndarray, " n"]:
+    """The share of train below each value, in the middle of ties, linear between quantiles."""
+    shares = np.linspace(0, 1, len(quantiles))
+    upper = np.interp(values, quantiles, shares)
+    lower = -np.interp(-values, -quantiles[::-1], -shares[::-1])
+    return (upper + lower) / 2
+
+
+class NumberInputs(nn.Module):
+    """All number fields together: a token for each column (b k channels).
+
+    A token is the column's embedding + its value, softly clipped at ±3 (Holzmüller et al. 2024, section 3), times a
+    direction + a piecewise-linear encoding of its rank (Gorishniy et al. 2022, section 3.2). Missing has its own.
+    """
+
+    def __init__(self, names: Sequence[str], columns: int, channels: int):
+        super().__init__()
+        self.names = list(names)
+        std = channels**-0.5
+        self.column = nn.Parameter(torch.empty(columns, channels).normal_(std=std))
+        self.direction = nn.Parameter(torch.empty(columns, channels).normal_(std=std))
+        self.bins = nn.Parameter(torch.empty(columns, BINS, channels).normal_(std=std * BINS**-0.5))
+        self.missing = nn.Parameter(torch.empty(columns, channels).normal_(std=std))
+
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, "b k c"], Bool[Tensor, "b k"]]:
+        values, ranks, present = (
+            torch.cat([batch[name][key] for name in self.names], dim=1) for key in ("values", "ranks", "present")
+        )
+        clipped = values / (1 + (values / 3) ** 2).sqrt()
+        filled = (ranks.unsqueeze(-1) * BINS - torch.arange(BINS, device=ranks.device)).clamp(0, 1)
+        known = (
+            self.column
+            + einsum(clipped, self.direction, "b k, k c -> b k c")
+            + einsum(filled, self.bins, "b k t, k t c -> b k c")
+        )
+        return torch.where(present.unsqueeze(-1), known, self.missing), torch.ones_like(present)
+
+
+class NumberTarget(Target):
+    """One query → k standardised values; squared error, so that the answer is the mean."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int):
+        super().__init__(1, channels)
+        self.head = linear(channels, len(mean))
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+        return self.head(rearrange(outputs, "b 1 e -> b e"))
+
+    def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:
+        """The mean over columns; a missing one counts 0."""
+        return (part["present"] * (prediction - part["values"]) ** 2).mean(-1)
+
+    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return prediction * self.std + self.mean

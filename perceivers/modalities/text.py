@@ -1,0 +1,198 @@
+"""Text as UTF-8 bytes: no tokenizer, no vocabulary.
+
+Not concerned with asking for text: it is an input.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag, gelu, pad
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.errors import Unreadable
+from perceivers.modalities.base import Modality, Part, PerField, Uniform, is_missing, one_column, positive
+
+LEAST_BYTES, MOST_BYTES = 16, 8_192
+OVERLAP = 8  # neighbouring windows share 1/8 of their bytes
+PATCH = 4  # bytes a token
+NGRAMS = (2, 3, 4, 5)
+HASH_ROWS = 2**15
+WIDTH = 64  # of byte and n-gram embeddings
+CONTEXT = 7  # tokens that a token sees of its neighbourhood
+NUM_BANDS = 32
+SPAN, SPAN_DROP = 8, 0.1  # in training, this share of the spans of so many bytes is masked
+DRAWN = 400
+
+
+class Text(Modality):
+    """Options: `max_bytes` (of one window; None: the 99th percentile of train), `files` (cells are paths of txt files).
+
+    An example is the bytes of a text: uint8 (m).
+    """
+
+    name = "text"
+    options: ClassVar[Mapping[str, Any]] = {"max_bytes": None, "files": False}
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        one_column(field)
+        if field.options["max_bytes"] is not None:
+            positive(field, "max_bytes")
+            return {}
+        lengths = [0]
+        for cell in cells:
+            with suppress(Unreadable):
+                example = self.read(field, cell)
+                lengths.append(0 if example is None else len(example))
+        longest = int(np.ceil(np.percentile(lengths, 99)))
+        return {"max_bytes": min(max(longest, LEAST_BYTES), MOST_BYTES)}
+
+    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+        """A str, a number, or the Path of a UTF-8 file → bytes, uint8 (m). An empty text is there, with no bytes."""
+        if isinstance(cell, Path):
+            return np.frombuffer(_read_file(cell), np.uint8)
+        if is_missing(cell) and not isinstance(cell, str):
+            return None
+        if not isinstance(cell, str | int | float):
+            raise Unreadable(f"a {type(cell).__name__} came, expected a text or the path of a txt file")
+        try:
+            return np.frombuffer(str(cell).encode("utf-8"), np.uint8)
+        except UnicodeEncodeError as error:
+            raise Unreadable(f"character {error.start} of a text is half of a surrogate pair: not Unicode") from error
+
+    def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
+        """Overlapping windows of `max_bytes`, the last one flush with the end."""
+        longest = field.options["max_bytes"]
+        if example is None or len(example) <= longest:
+            return [example]
+        last = len(example) - longest
+        starts = [*range(0, last, longest - longest // OVERLAP), last]
+        return [example[start : start + longest] for start in starts]
+
+    def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
+        longest = field.options["max_bytes"]
+        start = int(uniform * max(1, len(example) - longest + 1))
+        return example[start : start + longest]
+
+    def size(self, field: Any, cell: Any) -> int:
+        if isinstance(cell, Path):
+            length = cell.stat().st_size if cell.is_file() else 0
+        else:
+            length = len(cell) if isinstance(cell, str) else 1
+        return -(-min(length, field.options["max_bytes"]) // PATCH)
+
+    def collate(self, field: Any, examples: Sequence[np.ndarray | None]) -> Part:
+        """`bytes` (b m) uint8, 0 where there are none; `mask` (b m), True where there is one. m ≥ 1, ≤ max_bytes."""
+        longest = max([1, *(len(example) for example in examples if example is not None)])
+        array = np.zeros((len(examples), longest), np.uint8)
+        mask = np.zeros((len(examples), longest), bool)
+        for row, example in enumerate(examples):
+            if example is not None:
+                array[row, : len(example)] = example
+                mask[row, : len(example)] = True
+        return {"bytes": torch.from_numpy(array), "mask": torch.from_numpy(mask)}
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """Masks a tenth of the spans of eight bytes."""
+        length = part["mask"].shape[1]
+        kept = uniform("spans", -(-length // SPAN)) >= SPAN_DROP
+        return {**part, "mask": part["mask"] & repeat(kept, "b s -> b (s span)", span=SPAN)[:, :length]}
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        return {**part, "mask": part["mask"] & ~rows[:, None]}
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+        return PerField({field.name: TextInput(field.options["max_bytes"], channels) for field in fields})
+
+    def draw(self, field: Any, cell: Any) -> str:
+        example = self.read(field, cell)
+        if example is None:
+            return "–"
+        text = decode(example)
+        return html.escape(text[:DRAWN] + ("…" if len(text) > DRAWN else ""))
+
+    def baseline(self, field: Any) -> Any:
+        """TF-IDF of words and of character 2- to 5-grams within words."""
+        from perceivers.modalities import features
+
+        return features.texts()
+
+
+def decode(example: np.ndarray | None) -> str:
+    """Bytes → text; a character that a window cut is replaced by �, and None is empty."""
+    return "" if example is None else example.tobytes().decode("utf-8", errors="replace")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(
+            f"{path}: not UTF-8: byte {error.start} is 0x{content[error.start]:02x}; save it as UTF-8"
+        ) from error
+    return content.removeprefix(b"\xef\xbb\xbf")
+
+
+class TextInput(nn.Module):
+    """Bytes (b m) → tokens of four bytes each (b m/4 channels).
+
+    A token is the sum of the embeddings of its bytes (each place in it has its own) and of the byte n-grams that
+    begin in it, hashed (Clark et al. 2022, "CANINE", section 3.1; Bojanowski et al. 2017), a look at its neighbours,
+    and its position. An n-gram with a masked byte is left out, so masked bytes change nothing.
+    """
+
+    def __init__(self, max_bytes: int, channels: int):
+        super().__init__()
+        self.max_tokens = -(-max_bytes // PATCH)
+        self.embeddings = nn.Parameter(torch.empty(1 + 256 * PATCH + HASH_ROWS, WIDTH).normal_(std=WIDTH**-0.5))
+        self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
+        self.to_channels = linear(WIDTH, channels)
+        self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        there = part["mask"]
+        there = pad(there, (0, -there.shape[1] % PATCH))
+        bytes_ = pad(part["bytes"], (0, there.shape[1] - part["bytes"].shape[1])).long()
+        mask = rearrange(there, "b (m p) -> b m p", p=PATCH).any(-1)
+        x = self.embed(token_rows(bytes_, there)) * mask.unsqueeze(-1)
+        near = rearrange(self.neighbours(rearrange(x, "b m w -> b w m")), "b w m -> b m w")
+        place = torch.arange(mask.shape[1], device=mask.device)[:, None] * (2 / self.max_tokens) - 1
+        positions = self.positions(fourier_features(place, NUM_BANDS, [self.max_tokens]))
+        return self.to_channels(x + gelu(near)) + positions + self.field(1), mask
+
+    def embed(self, rows: Int[Tensor, "b m k"]) -> Float[Tensor, "b m w"]:
+        """The sum of the embeddings of each token; row 0 is none."""
+        summed = embedding_bag(rearrange(rows, "b m k -> (b m) k"), self.embeddings, mode="sum", padding_idx=0)
+        return rearrange(summed, "(b m) w -> b m w", b=len(rows))
+
+
+def token_rows(bytes_: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"]) -> Int[Tensor, "b t k"]:
+    """For each token the rows of its bytes and n-grams in the table of embeddings; 0 where masked."""
+    place = torch.arange(bytes_.shape[1], device=bytes_.device) % PATCH
+    rows = [torch.where(mask, 1 + 256 * place + bytes_, 0)]
+    for n in NGRAMS:
+        code, there = torch.full_like(bytes_, n), mask
+        for step in range(n):
+            code = code * 257 + _ahead(bytes_, step)
+            there = there & _ahead(mask, step)
+        hashed = ((code * 0x9E3779B1 & 0xFFFFFFFF) >> 17) % HASH_ROWS  # multiplicative hashing: Knuth, vol. 3, 6.4
+        rows.append(torch.where(there, 1 + 256 * PATCH + hashed, 0))
+    return rearrange(torch.stack(rows), "k b (m p) -> b m (k p)", p=PATCH)
+
+
+def _ahead(x: Tensor, steps: int) -> Tensor:
+    """Each place gets what stands `steps` after it, and 0 at the end."""
+    return pad(x[:, steps:], (0, steps))
