@@ -16,7 +16,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     place = Path(path).resolve()
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}")
+    temporary = place.with_name(f".writing-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -1,0 +1,281 @@
+"""Metrics with their 95 % intervals: classification, several labels at once, regression.
+
+Every metric is a function of row weights, so that one definition gives the value (all weights 1) and the bootstrap
+(weights = how often a row was drawn). What is undefined, such as the AUROC of one class, is None and never NaN.
+
+Not concerned with how answers are made, nor with how metrics are shown (`perceivers.report`).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from perceivers.modalities.base import Metrics
+
+DRAWS, SEED, BINS = 2_000, 0, 15
+LOWER_IS_BETTER = frozenset({"mae", "mse", "mse_raw", "ece", "bits_per_byte", "epe"})
+# Intervals of larger tests are drawn from so many rows and narrowed to the n that there is (subsampling, Politis
+# and Romano 1994): the time stays bounded. The AUROC's share is smaller where there are many classes.
+MOST_ROWS, MOST_SCORES, FEWEST_ROWS = 20_000, 2_000_000, 2_000
+CHUNK = 1_000_000  # weights held at once
+
+Weighted = Callable[[np.ndarray], np.ndarray]  # row weights (n r) → values (… r), NaN where undefined
+
+
+def classification(
+    probabilities: Float[np.ndarray, "n k"], truth: Int[np.ndarray, " n"], groups: Sequence[Any] | None = None
+) -> Metrics:
+    """Accuracy, AUROC (macro, one class against the rest), F1 (macro), ECE of the top label (15 bins); per class.
+
+    Rows of `probabilities` sum to 1; `truth` holds class indices in [0, k). The means are over the classes that are
+    present. `groups` names a group for each row: intervals are then drawn over groups. Raises ValueError.
+    """
+    probabilities, truth = np.asarray(probabilities, float), np.asarray(truth)
+    _check(probabilities, truth, groups, truth.shape == probabilities.shape[:1])
+    n, k = probabilities.shape
+    if not np.issubdtype(truth.dtype, np.integer) or (n and not 0 <= truth.min() <= truth.max() < k):
+        raise ValueError(f"truth must be class indices from 0 to {k - 1}, got {truth.dtype} {np.unique(truth)[:5]}")
+    predicted = probabilities.argmax(1)
+    classes = np.arange(k)
+    is_class, asked = truth[:, None] == classes, predicted[:, None] == classes
+    correct = (predicted == truth).astype(float)
+    first = 1 if k == 2 else 0  # of two classes one is ranked: two scores would round differently
+    per_class = _f1_and_per_class(is_class, asked, groups)
+    return {
+        "n": n,
+        "accuracy": _proportion(correct, groups),
+        "auroc": _scores((probabilities[:, first:], is_class[:, first:]), groups),
+        "f1": per_class["f1"],
+        "ece": _interval(_calibration_error, (probabilities.max(1, initial=0.0), correct), groups, MOST_ROWS),
+        "per_class": per_class["per_class"],
+    }
+
+
+def multilabel(
+    probabilities: Float[np.ndarray, "n k"], truth: Int[np.ndarray, "n k"], groups: Sequence[Any] | None = None
+) -> Metrics:
+    """Accuracy (all labels of a row right), AUROC and F1 (macro over the labels present); per label.
+
+    A label is given where its probability is over 0.5; `truth` is 0 or 1. Raises ValueError.
+    """
+    probabilities, truth = np.asarray(probabilities, float), np.asarray(truth)
+    _check(probabilities, truth, groups, truth.shape == probabilities.shape)
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError(f"truth must be 0 or 1 for each label, got {np.unique(truth)[:5]}")
+    has, asked = truth.astype(bool), probabilities > 0.5
+    return {
+        "n": len(truth),
+        "accuracy": _proportion((has == asked).all(1).astype(float), groups),
+        "auroc": _scores((probabilities, has), groups),
+        **_f1_and_per_class(has, asked, groups),
+    }
+
+
+def regression(
+    values: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"], groups: Sequence[Any] | None = None
+) -> Metrics:
+    """Mean absolute error, mean squared error, R²: means over the k columns, in the target's own units.
+
+    Raises ValueError, also where an answer or a truth is not finite.
+    """
+    values, truth = np.asarray(values, float), np.asarray(truth, float)
+    _check(values, truth, groups, truth.shape == values.shape)
+    if not np.isfinite(truth).all():
+        raise ValueError("truth has values that are not finite: leave out the rows without a target")
+    return {
+        "n": len(truth),
+        "mae": _interval(_mean, (np.abs(values - truth).mean(1),), groups, MOST_ROWS),
+        "mse": _interval(_mean, (np.square(values - truth).mean(1),), groups, MOST_ROWS),
+        "r2": _interval(_r2, (values, truth), groups, MOST_ROWS),
+    }
+
+
+def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None, fits: bool) -> None:
+    if answers.ndim != 2 or not fits:
+        raise ValueError(f"answers must be (n k) and truth one for each, got {answers.shape} and {truth.shape}")
+    if groups is not None and len(groups) != len(answers):
+        raise ValueError(f"groups must name one group for each of the {len(answers)} rows, got {len(groups)}")
+    if not np.isfinite(answers).all():
+        raise ValueError("some answers are not finite: the model has diverged; train with a lower learning rate")
+
+
+# Statistics: arrays whose first axis is the rows → a function of row weights (n r) → values (… r) --------------------
+def _mean(x: Float[np.ndarray, " n"]) -> Weighted:
+    return lambda weights: _ratio(x @ weights, weights.sum(0))
+
+
+def _auroc(scores: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> Weighted:
+    """The share of pairs (positive, negative) in the right order, ties half: the mean over columns that have both."""
+    both = np.flatnonzero(positive.any(0) & ~positive.all(0))
+    areas = [_area(scores[:, c], positive[:, c]) for c in both]
+
+    def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
+        if not areas:
+            return np.full(weights.shape[1], np.nan)
+        return _mean_defined(np.stack([area(weights) for area in areas]))
+
+    return value
+
+
+def _area(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Weighted:
+    levels, place = np.unique(scores[positive], return_inverse=True)
+    left, right = (np.searchsorted(levels, scores, side) for side in ("left", "right"))
+    rows = np.flatnonzero(~positive)
+    ours = _members(np.flatnonzero(positive), place, len(levels), len(scores))
+    # Negatives between two levels of the positives count whole for all above, those on a level count half for it.
+    others = _members(rows, (left + right)[rows], 2 * len(levels) + 1, len(scores))
+
+    def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
+        won, lost = (ours @ weights).astype(float), (others @ weights).astype(float)
+        below = lost.cumsum(0)
+        pairs = (won * (below[0:-1:2] + lost[1::2] / 2)).sum(0)
+        return _ratio(pairs, won.sum(0) * below[-1])
+
+    return value
+
+
+def _precision_recall_f1(truth: Bool[np.ndarray, "n k"], asked: Bool[np.ndarray, "n k"]) -> Weighted:
+    members = [_members(x.nonzero()[0], x.nonzero()[1], truth.shape[1], len(x)) for x in (truth & asked, truth, asked)]
+
+    def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "3 k r"]:
+        hits, are, said = (m @ weights for m in members)
+        return np.stack([_ratio(hits, said), _ratio(hits, are), _ratio(2 * hits, are + said)])
+
+    return value
+
+
+def _calibration_error(confidence: Float[np.ndarray, " n"], correct: Float[np.ndarray, " n"]) -> Weighted:
+    """Expected calibration error (Guo et al. 2017): |accuracy − confidence| in equal bins, weighted by their rows."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = _members(np.arange(len(bins)), bins, BINS, len(bins)).multiply(correct - confidence)
+    return lambda weights: _ratio(np.abs(gaps @ weights).sum(0), weights.sum(0))
+
+
+def _r2(values: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Weighted:
+    errors = np.square(values - truth)
+    centred = truth - truth.mean(0) if len(truth) else truth  # so that the difference below loses no digits
+
+    def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
+        squares = np.square(centred).T @ weights
+        spread = squares - _ratio((centred.T @ weights) ** 2, np.broadcast_to(weights.sum(0), squares.shape))
+        spread[spread <= 1e-12 * squares] = 0.0  # all the same
+        return (1 - _ratio(errors.T @ weights, spread)).mean(0)
+
+    return value
+
+
+def _members(rows: np.ndarray, sets: np.ndarray, num_sets: int, n: int) -> Any:
+    """A sparse array (num_sets n) that sums the weights of the rows in each set."""
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(len(rows), np.float32), (sets, rows)), shape=(num_sets, n))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def _mean_defined(x: Float[np.ndarray, "k r"]) -> Float[np.ndarray, " r"]:
+    defined = ~np.isnan(x)
+    return _ratio(np.where(defined, x, 0.0).sum(0), defined.sum(0))
+
+
+# Intervals ----------------------------------------------------------------------------------------------------
+def _proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None) -> Metrics:
+    if groups is not None:
+        return _interval(_mean, (correct,), groups, MOST_ROWS)
+    return _metric(*_wilson(correct.sum(), len(correct)))
+
+
+def _wilson(hits: float, n: float) -> tuple[float, float, float]:
+    """The value and its interval (Wilson 1927), at 95 %."""
+    if not n:
+        return math.nan, math.nan, math.nan
+    z, share = 1.959963984540054, hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
+
+
+def _scores(arrays: tuple[np.ndarray, np.ndarray], groups: Sequence[Any] | None) -> Metrics:
+    most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_SCORES // max(1, arrays[0].shape[1])))
+    return _interval(_auroc, arrays, groups, most)
+
+
+def _f1_and_per_class(truth: np.ndarray, asked: np.ndarray, groups: Sequence[Any] | None) -> Metrics:
+    """Macro F1 over the classes that are there or were said, and each class by itself."""
+    value, draws = _draws(_precision_recall_f1, (truth, asked), groups, MOST_ROWS)
+    low, high = _percentiles(value, draws)
+    hits, are, said = (x.sum(0) for x in (truth & asked, truth, asked))
+    found = {}
+    for c in range(truth.shape[1]):
+        precision, recall, f1 = (_metric(value[i, c], low[i, c], high[i, c]) for i in range(3))
+        if groups is None:
+            precision, recall = _metric(*_wilson(hits[c], said[c])), _metric(*_wilson(hits[c], are[c]))
+        found[c] = {"precision": precision, "recall": recall, "f1": f1, "n": int(are[c])}
+    macro = _mean_defined(value[2, :, None])[0]
+    return {"f1": _metric(macro, *_percentiles(macro, _mean_defined(draws[2]))), "per_class": found}
+
+
+def _interval(
+    statistic: Callable[..., Weighted], arrays: tuple[np.ndarray, ...], groups: Sequence[Any] | None, most: int
+) -> Metrics:
+    value, draws = _draws(statistic, arrays, groups, most)
+    return _metric(value, *_percentiles(value, draws))
+
+
+def _metric(value: Any, low: Any, high: Any) -> Metrics:
+    named = {"value": value, "low": low, "high": high}
+    return {name: float(x) if np.isfinite(x) else None for name, x in named.items()}
+
+
+def _draws(
+    statistic: Callable[..., Weighted], arrays: tuple[np.ndarray, ...], groups: Sequence[Any] | None, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The value (…), and bootstraps of it (… r) over rows or over groups; NaN where there are not two of them."""
+    n = len(arrays[0])
+    weighted = statistic(*arrays)
+    value = weighted(np.ones((n, 1)))[..., 0]
+    codes = np.arange(n) if groups is None else _codes(groups)
+    if codes.max(initial=-1) < 1:
+        return value, np.full((*value.shape, 1), np.nan)
+    if groups is not None or n <= most:
+        return value, _bootstrap(weighted, codes)
+    rows = np.random.default_rng(SEED).choice(n, most, replace=False)
+    fewer = statistic(*(a[rows] for a in arrays))
+    centre = fewer(np.ones((most, 1)))
+    return value, value[..., None] + (_bootstrap(fewer, np.arange(most)) - centre) * math.sqrt(most / n)
+
+
+def _bootstrap(weighted: Weighted, codes: np.ndarray) -> np.ndarray:
+    """The values (… r) when the units of `codes` (rows, or groups of rows) are drawn with replacement."""
+    random = np.random.default_rng(SEED)
+    units, found = int(codes.max()) + 1, []
+    step = max(1, min(DRAWS, CHUNK // len(codes)))
+    for start in range(0, DRAWS, step):
+        weights = np.empty((units, min(step, DRAWS - start)), np.float32)
+        for r in range(weights.shape[1]):
+            weights[:, r] = np.bincount(random.integers(units, size=units), minlength=units)
+        found.append(weighted(weights if units == len(codes) else weights[codes]))
+    return np.concatenate(found, axis=-1)
+
+
+def _percentiles(value: np.ndarray, draws: Float[np.ndarray, "*rest r"]) -> tuple[np.ndarray, np.ndarray]:
+    """The 2.5th and 97.5th percentile of the draws that are defined, NaN where none is."""
+    flat = draws.reshape(-1, draws.shape[-1])
+    found = np.full((2, len(flat)), np.nan)
+    for i, row in enumerate(flat):
+        defined = row[~np.isnan(row)]
+        if len(defined):
+            found[:, i] = np.percentile(defined, [2.5, 97.5])
+    low, high = found.reshape(2, *draws.shape[:-1])
+    # A percentile interval of a biased statistic, such as the ECE, may miss its own value.
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def _codes(groups: Sequence[Any]) -> np.ndarray:
+    known: dict[Any, int] = {}
+    return np.array([known.setdefault(group, len(known)) for group in groups], dtype=int)
