@@ -1,0 +1,151 @@
+"""Simple models of scikit-learn on the same split: what a result must beat to mean anything.
+
+Not concerned with features, which each modality makes (`Modality.baseline`), nor with metrics.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from perceivers.data.schema import Field
+from perceivers.errors import BadInput
+from perceivers.modalities.base import Metrics, Modality
+
+MOST_ROWS = 20_000  # train rows that are fitted; the rest would take minutes and change little
+WIDE, REDUCED = 1_000, 100  # a forest on more columns, or sparse ones, sees so many components of them
+TREES, MOST_LEAF_VALUES = 100, 300_000
+
+
+def baselines(
+    inputs: Mapping[str, tuple[Field, Modality, Sequence[Any]]],
+    target: Field,
+    target_modality: Modality,
+    truth: Sequence[Any],
+    train: np.ndarray,
+    test: np.ndarray,
+    groups: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> dict[str, Metrics]:
+    """{name: metrics on the test rows} of a constant, a linear model and a random forest fitted on the train rows.
+
+    `train` and `test` are row ids; the examples of `inputs` (None where missing) and `truth` are looked up by row id:
+    a class index, a 0/1 vector (k) where `labels: many`, or numbers (k). `groups` has one entry a test row.
+    With over 20,000 train rows a `note` says how many were used. Raises BadInput where the train rows are one class.
+    """
+    fitted = np.sort(np.random.default_rng(seed).permutation(train)[:MOST_ROWS])
+    goals, answers = np.asarray([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
+    features = _features(inputs, fitted, test)
+    if target.modality == "category":
+        found = _classifiers(target, *features, goals, seed)
+    else:
+        found = _regressors(*features, goals, seed)
+    results = {name: target_modality.metrics(target, given, answers, groups) for name, given in found.items()}
+    if len(fitted) == len(train):
+        return results
+    note = f"fitted on {len(fitted):,} of {len(train):,} train rows"
+    return {name: {**result, "note": note} for name, result in results.items()}
+
+
+def _features(
+    inputs: Mapping[str, tuple[Field, Modality, Sequence[Any]]], train: np.ndarray, test: np.ndarray
+) -> tuple[Any, Any]:
+    """The features of all fields side by side, (train f) and (test f): an array, or sparse where that is wide."""
+    from scipy.sparse import csr_array, hstack, issparse
+    from sklearn.preprocessing import StandardScaler
+
+    pairs = []
+    for field, modality, examples in inputs.values():
+        maker = modality.baseline(field)
+        made = maker.fit_transform([examples[int(row)] for row in train])
+        more = maker.transform([examples[int(row)] for row in test])
+        if not issparse(made):
+            scaler = StandardScaler()
+            made, more = scaler.fit_transform(made), scaler.transform(more)
+        pairs.append((made, more))
+    sides = list(zip(*pairs, strict=True))
+    if not any(issparse(block) for block in sides[0]):
+        first, second = (np.hstack(side) for side in sides)
+        return first, second
+    first, second = (hstack([csr_array(block) for block in side]).tocsr() for side in sides)
+    wide = sum(block.shape[1] for block in sides[0]) > WIDE
+    return (first, second) if wide else (first.toarray(), second.toarray())
+
+
+def _for_trees(train: Any, test: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.decomposition import TruncatedSVD
+
+    if train.shape[1] <= WIDE:
+        return train, test
+    components = TruncatedSVD(min(REDUCED, train.shape[0]), random_state=seed)
+    return components.fit_transform(train), components.transform(test)
+
+
+def _classifiers(target: Field, train: Any, test: Any, goals: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Probabilities (n k) for the test rows."""
+    k, many = len(target.options["categories"]), goals.ndim == 2
+    if not many and len(np.unique(goals)) < 2:
+        raise BadInput(f"{target.name}: all {len(goals):,} train rows are of one class: there is nothing to learn")
+    shares = goals.mean(0) if many else np.bincount(goals, minlength=k) / len(goals)
+    few_train, few_test = _for_trees(train, test, seed)
+    return {
+        "majority class": np.tile(shares, (test.shape[0], 1)),
+        "logistic regression": _logistic(train, test, goals, k),
+        "random forest": _forest(few_train, few_test, goals, k, seed),
+    }
+
+
+def _logistic(train: Any, test: Any, goals: np.ndarray, k: int) -> np.ndarray:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    if goals.ndim == 2:  # one label against the rest; a label that is everywhere or nowhere has nothing to fit
+        return np.column_stack([_logistic(train, test, label, 2)[:, 1] for label in goals.T])
+    if len(np.unique(goals)) < 2:
+        return np.tile(np.eye(k)[goals[0]], (test.shape[0], 1))
+    model = LogisticRegression(max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 steps are close enough for a baseline
+        model.fit(train, goals)
+    return _all_classes(model.predict_proba(test), model.classes_, k)
+
+
+def _forest(train: np.ndarray, test: np.ndarray, goals: np.ndarray, k: int, seed: int) -> np.ndarray:
+    from sklearn.ensemble import RandomForestClassifier
+
+    leaves = max(100, MOST_LEAF_VALUES // k)  # each leaf of each tree holds k numbers
+    bound = leaves if leaves < len(goals) else None
+    model = RandomForestClassifier(TREES, max_leaf_nodes=bound, n_jobs=-1, random_state=seed)
+    if goals.ndim == 1:
+        model.fit(train, goals)
+        return _all_classes(model.predict_proba(test), model.classes_, k)
+    model.fit(train, np.column_stack([goals, goals[:, 0]]))  # one more, so that a single label is no special case
+    found = list(zip(model.predict_proba(test), model.classes_, strict=True))[:k]
+    return np.column_stack([_all_classes(probabilities, classes, 2)[:, 1] for probabilities, classes in found])
+
+
+def _all_classes(probabilities: np.ndarray, classes: np.ndarray, k: int) -> np.ndarray:
+    """Columns for all k classes: those that the train rows lack have probability 0."""
+    full = np.zeros((len(probabilities), k))
+    full[:, np.asarray(classes, int)] = probabilities
+    return full
+
+
+def _regressors(train: Any, test: Any, goals: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Values (n k) for the test rows."""
+    from scipy.sparse import issparse
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.linear_model import RidgeCV
+
+    # Leave-one-out is free for dense features; with sparse ones it would need an (n n) matrix.
+    folds = min(3, len(goals)) if issparse(train) else None
+    ridge = RidgeCV(np.logspace(-3, 5, 17), cv=folds).fit(train, goals)
+    few_train, few_test = _for_trees(train, test, seed)
+    forest = RandomForestRegressor(TREES, max_features=1 / 3, n_jobs=-1, random_state=seed)
+    forest.fit(few_train, goals if goals.shape[1] > 1 else goals[:, 0])
+    return {
+        "mean": np.tile(goals.mean(0), (test.shape[0], 1)),
+        "ridge": ridge.predict(test).reshape(test.shape[0], -1),
+        "random forest": forest.predict(few_test).reshape(test.shape[0], -1),
+    }
