@@ -106,6 +106,16 @@ def test_outputs_do_not_see_each_other(model, arrays):
     assert torch.allclose(model(inputs, queries[:, 2:3]), model(inputs, queries)[:, 2:3], atol=1e-6)
 
 
+def test_a_query_that_is_masked_sees_no_latents(model, arrays):
+    inputs, queries, _ = arrays
+    seeing = torch.arange(A).expand(B, -1) < 4
+    latents = model.encode(inputs)
+    some, every = model.decode(latents, queries, seeing), model.decode(latents, queries)
+    assert torch.equal(model.decode(latents + 1, queries, seeing)[:, 4:], some[:, 4:])
+    assert torch.allclose(some[:, :4], every[:, :4], atol=1e-6)
+    assert torch.equal(model.decode(latents, split(queries, 2, A - 2, mask=seeing)), some)
+
+
 def test_gradients_reach_every_parameter(model, arrays):
     inputs, queries, mask = arrays
     model(inputs, queries, mask).square().sum().backward()

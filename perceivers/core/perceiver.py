@@ -6,6 +6,7 @@ Not concerned with where inputs and queries come from, nor with what the outputs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -48,10 +49,14 @@ class PerceiverIO(nn.Module):
                 latents = self_attend(latents)
         return latents
 
-    def decode(self, latents: Float[Tensor, "b n d"], queries: Array | Chunks) -> Float[Tensor, "b o e"]:
-        """Each query reads the latents: one output for each."""
-        array, _ = gather(queries, None)
-        return self.decoder(array, latents)
+    def decode(
+        self, latents: Float[Tensor, "b n d"], queries: Array | Chunks, mask: Bool[Tensor, "b o"] | None = None
+    ) -> Float[Tensor, "b o e"]:
+        """Each query reads the latents: one output for each. A query where `mask` is False sees none of them."""
+        array, mask = gather(queries, mask)
+        if mask is not None:
+            mask = repeat(mask, "b o -> b o n", n=latents.shape[1])
+        return self.decoder(array, latents, mask)
 
     def forward(
         self, inputs: Array | Chunks, queries: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None

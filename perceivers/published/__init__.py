@@ -1,0 +1,94 @@
+"""DeepMind's six published models: listed, loaded from both public formats, and written for the Hub again.
+
+Not concerned with models that are trained here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from perceivers.errors import BadInput
+from perceivers.published import hub
+from perceivers.published.models import Published
+from perceivers.published.names import names
+from perceivers.published.presets import LICENCE, PRESETS, Sizes
+from perceivers.published.sources import ORIGINAL
+from perceivers.published.unpickle import read_haiku
+from perceivers.published.weights import from_original
+
+__all__ = ["PRESETS", "Published", "export_hub", "load", "load_original", "models"]
+
+ORIGINAL_SUFFIXES = (".pickle", ".pystate", ".pkl")
+
+
+def models() -> list[dict[str, Any]]:
+    """One row for each model: name, parameters, inputs, outputs, licence, and the bytes of its float32 weights."""
+    return [
+        {
+            "name": preset.name,
+            "parameters": preset.parameters,
+            "inputs": preset.inputs,
+            "outputs": preset.outputs,
+            "licence": LICENCE,
+            "bytes": 4 * preset.parameters,
+        }
+        for preset in PRESETS.values()
+    ]
+
+
+def load(place: str | Path) -> Published:
+    """A published model, in evaluation mode, on the CPU.
+
+    `place` is a name (`deepmind/…`, fetched from the Hub), a folder in the Hub's format, or one of the original's
+    files (`.pickle`, `.pystate`). Raises BadInput where it is none of them, or its weights do not fit.
+    """
+    path = Path(place)
+    if path.is_dir():
+        return hub.read(path)
+    if path.is_file() and path.suffix in ORIGINAL_SUFFIXES:
+        return load_original(path)
+    if path.is_file():
+        raise BadInput(
+            f"{path}: not one of the original's files ({', '.join(ORIGINAL_SUFFIXES)}): give a Hub folder whole"
+        )
+    if str(place) in PRESETS:
+        return hub.read(fetch(str(place)))
+    raise BadInput(f"{place}: no such folder or file, and no published model: those are {', '.join(PRESETS)}")
+
+
+def load_original(path: str | Path, sizes: Sizes | None = None) -> Published:
+    """A model from a file of Haiku parameters: of the published sizes that fit its names best, or of others' `sizes`.
+
+    Raises BadInput where it is no such file, or its parameters do not fit.
+    """
+    arrays = read_haiku(Path(path))
+    if sizes is None:
+        published = [preset.original for preset in PRESETS.values()]
+        sizes = min(published, key=lambda one: len({name.original for name in names(one)} ^ arrays.keys()))
+    return from_original(sizes, ORIGINAL, arrays, str(path))
+
+
+def fetch(name: str) -> Path:
+    """The folder of a published model in the Hub's cache, downloaded if it is not there. Raises BadInput offline."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    except ImportError as error:
+        raise BadInput(f"{name}: fetching needs huggingface_hub: pip install 'perceivers[hub]'") from error
+    try:
+        files = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+        folder = Path(snapshot_download(name, allow_patterns=files))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=["config.json", "pytorch_model.bin"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"{name}: cannot be fetched: {reason}: give a folder that holds it") from error
+    return folder
+
+
+def export_hub(model: Published, folder: str | Path) -> Path:
+    """Writes `config.json` and `model.safetensors` into a new `folder`, as `transformers` loads them.
+
+    Raises BadInput with the reason where the port has no such model: the original's learned and conv models, and
+    models that are trained here.
+    """
+    return hub.export(model, Path(folder))

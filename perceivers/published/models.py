@@ -1,0 +1,164 @@
+"""The six published models, each a few lines around one Perceiver IO, and the one builder that sees their sizes.
+
+Not concerned with weights (`weights.py`) nor with preparing data (`text.py`, `pictures.py`, `flow.py`, `clips.py`).
+"""
+
+from typing import Generic, TypeVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from perceivers.core.attention import linear
+from perceivers.core.perceiver import PerceiverIO, build
+from perceivers.core.positions import LearnedArray
+from perceivers.published.inputs import (
+    ByteInputs,
+    ClipInputs,
+    ClipQueries,
+    FourierPositions,
+    LearnedInputs,
+    PairInputs,
+    PixelInputs,
+    Points,
+    StemInputs,
+)
+from perceivers.published.presets import (
+    AutoencoderSizes,
+    ConvSizes,
+    FlowSizes,
+    FourierSizes,
+    LanguageSizes,
+    LearnedSizes,
+    Sizes,
+)
+from perceivers.published.sources import Source
+
+
+S = TypeVar("S", bound=Sizes)
+
+
+class Published(nn.Module, Generic[S]):
+    """A model that knows its sizes and its source, so that it can be written again."""
+
+    def __init__(self, sizes: S, source: Source):
+        super().__init__()
+        self.sizes, self.source = sizes, source
+        self.perceiver: PerceiverIO = build(sizes.perceiver, source.activation, source.pool)
+
+
+class MaskedLanguage(Published[LanguageSizes]):
+    """Ids of bytes (b length) → logits (b length vocabulary). `mask` is True where there is text."""
+
+    def __init__(self, sizes: LanguageSizes, source: Source):
+        super().__init__(sizes, source)
+        self.inputs = ByteInputs(sizes.vocabulary, sizes.length, sizes.perceiver.input_channels)
+        self.queries = LearnedArray(sizes.length, sizes.perceiver.query_channels)
+        self.bias = nn.Parameter(torch.zeros(sizes.vocabulary))
+
+    def forward(
+        self, ids: Int[Tensor, "b length"], mask: Bool[Tensor, "b length"] | None = None
+    ) -> Float[Tensor, "b length vocabulary"]:
+        latents = self.perceiver.process(self.perceiver.encode(self.inputs(ids), mask))
+        asked = mask if self.source.masks_queries else None
+        outputs = self.perceiver.decode(latents, self.queries(len(ids)), asked)
+        return outputs @ self.inputs.embedding.array.T + self.bias
+
+
+class ImageClassifier(Published[FourierSizes | LearnedSizes | ConvSizes]):
+    """Normalised images (b 3 h w) → logits (b k). `labels` are the classes' names where the weights came with them."""
+
+    def __init__(
+        self,
+        sizes: FourierSizes | LearnedSizes | ConvSizes,
+        source: Source,
+        inputs: PixelInputs | LearnedInputs | StemInputs,
+    ):
+        super().__init__(sizes, source)
+        self.inputs = inputs
+        self.query = LearnedArray(1, sizes.perceiver.query_channels)
+        self.logits = linear(sizes.perceiver.query_channels, sizes.num_classes)
+        self.labels: tuple[str, ...] = ()
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
+        output = self.perceiver(self.inputs(images), self.query(len(images)))
+        return self.logits(rearrange(output, "b 1 e -> b e"))
+
+
+class OpticalFlow(Published[FlowSizes]):
+    """Neighbourhoods of two frames (b 2 27 h w) → flow (b h w 2) in twentieths of a pixel, x before y."""
+
+    def __init__(self, sizes: FlowSizes, source: Source):
+        super().__init__(sizes, source)
+        positions = FourierPositions(sizes.num_bands, sizes.image_size, source.linspace)
+        self.inputs = PairInputs(sizes.image_size, sizes.patch_channels, sizes.channels, positions)
+        self.flow = linear(sizes.perceiver.query_channels, 2)
+
+    def forward(self, patches: Float[Tensor, "b 2 c h w"]) -> Float[Tensor, "b h w 2"]:
+        array = self.inputs(patches)
+        flow = self.flow(self.perceiver(array, array)) / self.sizes.rescale
+        return rearrange(flow, "b (h w) c -> b h w c", h=patches.shape[-2])
+
+
+class Autoencoder(Published[AutoencoderSizes]):
+    """Video (b t 3 h w) in [0, 1] and sound (b s) → both again, and logits of a label, through one bottleneck."""
+
+    def __init__(self, sizes: AutoencoderSizes, source: Source):
+        super().__init__(sizes, source)
+        self.inputs = ClipInputs(sizes, source.linspace)
+        self.queries = ClipQueries(sizes, source.linspace)
+        self.output = linear(sizes.perceiver.query_channels, sizes.output_channels)
+        widths = {"audio": sizes.samples_per_patch, "image": 3, "label": sizes.num_classes}
+        self.heads = nn.ModuleDict({name: linear(sizes.output_channels, width) for name, width in widths.items()})
+        self.labels: tuple[str, ...] = ()
+
+    def encode(self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"]) -> Float[Tensor, "b n d"]:
+        """All that is kept of a clip."""
+        return self.perceiver.process(self.perceiver.encode(self.inputs(video, audio)))
+
+    def decode(self, latents: Float[Tensor, "b n d"], points: Points) -> dict[str, Tensor]:
+        """`audio` (b samples), `image` (b pixels 3) and `label` (b k) at `points` (see `ClipQueries`)."""
+        outputs = self.output(self.perceiver.decode(latents, self.queries(len(latents), points)))
+        sizes = [len(points["audio"]), len(points["image"]), 1]
+        audio, image, label = (
+            head(part) for head, part in zip(self.heads.values(), outputs.split(sizes, dim=1), strict=True)
+        )
+        return {
+            "audio": rearrange(audio, "b m s -> b (m s)"),
+            "image": image,
+            "label": rearrange(label, "b 1 k -> b k"),
+        }
+
+    def forward(
+        self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"], chunks: int = 128
+    ) -> dict[str, Tensor]:
+        """`video` (b t 3 h w), `audio` (b s), `label` (b k): encoded once, decoded in `chunks` to save memory."""
+        latents, everything = self.encode(video, audio), self.queries.everything()
+        split = {name: points.tensor_split(chunks) for name, points in everything.items()}
+        parts = [self.decode(latents, {name: pieces[i] for name, pieces in split.items()}) for i in range(chunks)]
+        t, (h, w) = self.sizes.num_frames, self.sizes.frame_size
+        pixels = torch.cat([part["image"] for part in parts], dim=1)
+        return {
+            "video": rearrange(pixels, "b (t h w) c -> b t c h w", t=t, h=h, w=w),
+            "audio": torch.cat([part["audio"] for part in parts], dim=1),
+            "label": parts[-1]["label"],
+        }
+
+
+def make(sizes: Sizes, source: Source) -> Published:
+    """The one place that turns a preset's sizes and a source's parts into a model, in evaluation mode."""
+    if isinstance(sizes, LanguageSizes):
+        model = MaskedLanguage(sizes, source)
+    elif isinstance(sizes, FlowSizes):
+        model = OpticalFlow(sizes, source)
+    elif isinstance(sizes, AutoencoderSizes):
+        model = Autoencoder(sizes, source)
+    elif isinstance(sizes, LearnedSizes):
+        model = ImageClassifier(sizes, source, LearnedInputs(sizes.image_size, sizes.channels))
+    else:
+        positions = FourierPositions(sizes.num_bands, sizes.resolution, source.linspace)
+        stem = isinstance(sizes, ConvSizes)
+        inputs = StemInputs(source.stem(sizes.stem_channels), positions) if stem else PixelInputs(positions)
+        model = ImageClassifier(sizes, source, inputs)
+    return model.eval()

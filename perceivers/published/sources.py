@@ -1,0 +1,106 @@
+"""The two sources of the published models, the original JAX code and the port in `transformers`, as ready parts.
+
+They are not the same model: besides the activation, the convolutional stem, the rule for a query that sees nothing,
+the rounding of `linspace` and the preparation of text and pictures differ. Each is one part here.
+Not concerned with sizes: the one that differs (a query residual) stands in `presets.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.core.attention import DotProduct, tanh_gelu
+from perceivers.published import pictures, text
+from perceivers.published.resize import Pixels
+from perceivers.published.stem import SamePad, Stem
+
+
+@dataclass(frozen=True)
+class Source:
+    """The parts in which the sources differ."""
+
+    name: str
+    activation: Callable[[], nn.Module]
+    pool: Callable[[], DotProduct]
+    masks_queries: bool  # of a padded text: the original lets the queries there see nothing
+    linspace: Callable[[float, float, int], Float[Tensor, " size"]]
+    stem: Callable[[int], Stem]
+    encode_text: Callable[[str | bytes], list[int]]
+    crop_and_resize: Callable[[Pixels, int], Pixels]
+
+
+class UniformDotProduct(DotProduct):
+    """The port's rule: a query whose keys are all masked pools the mean of all values."""
+
+    def forward(
+        self,
+        q: Float[Tensor, "b h n k"],
+        k: Float[Tensor, "b h m k"],
+        v: Float[Tensor, "b h m v"],
+        mask: Bool[Tensor, "b #n m"] | None,
+    ) -> Float[Tensor, "b h n v"]:
+        pooled = super().forward(q, k, v, mask)
+        if mask is None:
+            return pooled
+        return torch.where(_blind(mask), v.mean(2, keepdim=True), pooled)
+
+    def weights(
+        self, q: Float[Tensor, "b h n k"], k: Float[Tensor, "b h m k"], mask: Bool[Tensor, "b #n m"] | None
+    ) -> Float[Tensor, "b h n m"]:
+        weights = super().weights(q, k, mask)
+        return weights if mask is None else weights.masked_fill(_blind(mask), 1 / k.shape[2])
+
+
+def _blind(mask: Bool[Tensor, "b n m"]) -> Bool[Tensor, "b 1 n 1"]:
+    return ~mask.any(-1)[:, None, :, None]
+
+
+def xla_linspace(start: float, stop: float, size: int) -> Float[Tensor, " size"]:
+    """`linspace` to the bits of `jax.numpy.linspace` under XLA on a CPU (the original's frequencies are made by it).
+
+    start·(1 - i/n) + (stop/n)·i, where the last product and sum are rounded once. In the highest bands of the
+    autoencoder's sound one bit of a frequency is 4e-3 of a feature.
+    """
+    if size == 1:
+        return torch.tensor([start])
+    i = torch.arange(size - 1, dtype=torch.float32)
+    reciprocal = 1 / torch.tensor(size - 1.0)
+    head = start * (1 - i * reciprocal)
+    sums = head.double() + (stop * reciprocal).double() * i.double()  # float64 holds the product exactly
+    return torch.cat([sums.float(), torch.tensor([float(stop)])])
+
+
+def original_stem(channels: int) -> Stem:
+    """TensorFlow's SAME padding: 224 → 112 → 56."""
+    return Stem(channels, pad=SamePad(7, 2, 0.0), pool=nn.Sequential(SamePad(3, 2, -torch.inf), nn.MaxPool2d(3, 2)))
+
+
+def hub_stem(channels: int) -> Stem:
+    """Three on every side, and a pool without padding: 224 → 112 → 55."""
+    return Stem(channels, pad=nn.ZeroPad2d(3), pool=nn.MaxPool2d(3, 2))
+
+
+ORIGINAL = Source(
+    name="original",
+    activation=tanh_gelu,
+    pool=DotProduct,
+    masks_queries=True,
+    linspace=xla_linspace,
+    stem=original_stem,
+    encode_text=text.encode,
+    crop_and_resize=pictures.crop_and_resize_cubic,
+)
+HUB = Source(
+    name="hub",
+    activation=nn.GELU,
+    pool=UniformDotProduct,
+    masks_queries=False,
+    linspace=torch.linspace,
+    stem=hub_stem,
+    encode_text=text.encode_with_ends,
+    crop_and_resize=pictures.crop_and_resize_bicubic,
+)
+SOURCES = {source.name: source for source in (ORIGINAL, HUB)}
