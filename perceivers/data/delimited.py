@@ -1,7 +1,8 @@
 """CSV and TSV files, exactly: nothing is guessed from a sample that the rest of the file contradicts.
 
 Every cell is read as a string first. A column becomes numbers only where all of its cells are, and where nothing is
-lost: leading zeros and integers beyond 64 bits stay strings. Dates stay strings too.
+lost: leading zeros, integers beyond 64 bits, and digits in quotes (where other numbers have none) stay strings, and so
+do dates.
 Not concerned with what a column means (`infer.py`).
 """
 
@@ -24,11 +25,10 @@ HEAD_BYTES, HEAD_ROWS = 2**16, 1_000
 CHUNK = 2**22
 
 
-def read_delimited(path: Path) -> tuple[pl.DataFrame, frozenset[str]]:
-    """The table, and the columns whose digits are quoted while other numbers are not.
+def read_delimited(path: Path) -> pl.DataFrame:
+    """The table. The separator is found among comma, tab, semicolon and bar.
 
-    The separator is found among comma, tab, semicolon and bar. Raises BadInput with the row where the file is not a
-    rectangle of UTF-8 cells under distinct names.
+    Raises BadInput with the row where the file is not a rectangle of UTF-8 cells under distinct names.
     """
     head = _head(path)
     separator = find_separator(head)
@@ -54,11 +54,14 @@ def read_delimited(path: Path) -> tuple[pl.DataFrame, frozenset[str]]:
         raise BadInput(f"{path}: cannot be read as a table: {error}") from error
     if not table.num_rows:
         raise BadInput(f"{path}: a header without rows: nothing to read")
-    columns = dict(zip(names, table.columns, strict=True))
+    kept = _quoted_digits(head, separator, names) if quotes else frozenset()
+    arrow = dict(zip(names, table.columns, strict=True))
     del table
-    comma = separator == ";"
-    series = [numbers_or_strings(pl.Series(n, columns.pop(n)), decimal_comma=comma) for n in names]  # frees as it goes
-    return pl.DataFrame(series), _quoted_digits(head, separator, names) if quotes else frozenset()
+    columns = []
+    for name in names:
+        cells = pl.Series(name, arrow.pop(name))  # frees one column after the other
+        columns.append(cells if name in kept else numbers_or_strings(cells, decimal_comma=separator == ";"))
+    return pl.DataFrame(columns)
 
 
 def find_separator(head: str) -> str:
@@ -75,25 +78,34 @@ def find_separator(head: str) -> str:
 
 def numbers_or_strings(cells: pl.Series, decimal_comma: bool = False) -> pl.Series:
     """Int64 or Float64 where every cell is a number or missing and nothing is lost by it; else `cells` unchanged."""
-    if not _are_numbers(cells.head(HEAD_ROWS), decimal_comma) or not _are_numbers(cells, decimal_comma):
+    if cells.null_count() == len(cells):
         return cells
-    plain = _plain(cells, decimal_comma)
-    whole = plain.cast(pl.Int64, strict=False)
-    if whole.null_count() == plain.null_count():
-        return whole
-    values = plain.cast(pl.Float64)
+    if _as_numbers(_plain(cells.head(HEAD_ROWS), decimal_comma)) is None:  # spares most columns of words the rest
+        return cells
+    numbers = _as_numbers(cells)
+    if numbers is None:
+        numbers = _as_numbers(_plain(cells, decimal_comma))
+    if numbers is None or numbers.null_count() == len(cells):
+        return cells
+    return numbers
+
+
+def _as_numbers(cells: pl.Series) -> pl.Series | None:
+    """Int64 or Float64, or None where a cell is no number, or would lose its leading zeros or last digits."""
+    whole = cells.cast(pl.Int64, strict=False)
+    if whole.null_count() == cells.null_count():
+        if not (whole.cast(pl.String) != cells).any():
+            return whole
+        return None if _has_leading_zeros(cells) else whole
+    values = cells.cast(pl.Float64, strict=False)
+    if values.null_count() != cells.null_count() or _has_leading_zeros(cells):
+        return None
     beyond = values.is_finite() & (values.abs() >= 2.0**53)
-    return cells if plain.filter(beyond).str.contains(r"^[+-]?\d+$").any() else values
+    return None if cells.filter(beyond).str.contains(r"^[+-]?\d+$").any() else values.fill_nan(None)
 
 
-def _are_numbers(cells: pl.Series, decimal_comma: bool) -> bool:
-    plain = _plain(cells, decimal_comma)
-    if plain.null_count() == len(plain):
-        return cells.null_count() == len(cells)
-    zeros = plain.filter(plain.str.starts_with("0") | plain.str.starts_with("-0") | plain.str.starts_with("+0"))
-    if zeros.str.contains(r"^[+-]?0\d").any():
-        return False
-    return plain.cast(pl.Float64, strict=False).null_count() == plain.null_count()
+def _has_leading_zeros(cells: pl.Series) -> bool:
+    return bool(cells.str.contains(r"^[+-]?0\d").any())
 
 
 def _plain(cells: pl.Series, decimal_comma: bool) -> pl.Series:
@@ -184,8 +196,8 @@ def _check_rows(path: Path, separator: str, width: int) -> None:
             for number, row in enumerate(row for row in reader if row):
                 if len(row) != width:
                     raise BadInput(
-                        f"{path}, row {number} (line {reader.line_num}): {len(row)} cells where the header has {width}; "
-                        f"the separator is {separator!r}: quote a cell that contains it"
+                        f"{path}, row {number} (line {reader.line_num}): {len(row)} cells where the header has {width}"
+                        f"; the separator is {separator!r}: quote a cell that contains it"
                     )
     except csv.Error as error:
         raise BadInput(

@@ -6,7 +6,7 @@ Not concerned with what the columns mean (`infer.py`), nor with opening the file
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ class Table:
     name: for messages
     root: the paths in cells are relative to it and must stay inside; None: the working directory
     targets: what the source brings to be predicted
-    strings: columns of digits that the source stores as strings (in a CSV: quoted, where other numbers are not)
     modalities: column → the modality that the source knows it to have
     notes: what a person should know, one line each
     """
@@ -47,7 +46,6 @@ class Table:
     name: str
     root: Path | None
     targets: tuple[str, ...] = ()
-    strings: frozenset[str] = frozenset()
     modalities: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -100,15 +98,11 @@ def _read_path(path: Path) -> Table:
         raise BadInput(f"{path}: no such file or folder")
     if path.suffix.lower() not in FORMATS:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: give a folder or one of {', '.join(FORMATS)}")
-    strings: frozenset[str] = frozenset()
     try:
-        if FORMATS[path.suffix.lower()] == "csv":
-            frame, strings = read_delimited(path)
-        else:
-            frame = READERS[FORMATS[path.suffix.lower()]](path)
+        frame = READERS[FORMATS[path.suffix.lower()]](path)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
-    return _checked(Table(frame, str(path), path.parent, strings=strings))
+    return _checked(Table(frame, str(path), path.parent))
 
 
 def _read_folder(folder: Path) -> Table:
@@ -134,14 +128,7 @@ def _checked(table: Table) -> Table:
         for name, dtype in frame.schema.items()
         if isinstance(dtype, pl.Categorical | pl.Enum | pl.Decimal)
     )
-    csv = FORMATS.get(Path(table.name).suffix.lower()) == "csv"
-    digits = (name for name, dtype in frame.schema.items() if dtype == pl.String and _all_digits(frame[name]))
-    strings = table.strings if csv else frozenset(digits)
-    return Table(frame, table.name, table.root, table.targets, strings, table.modalities, table.notes)
-
-
-def _all_digits(cells: pl.Series) -> bool:
-    return bool(cells.drop_nulls().str.contains(r"^\d+$").all()) and cells.null_count() < len(cells)
+    return replace(table, frame=frame)
 
 
 def _read_jsonl(path: Path) -> pl.DataFrame:
@@ -184,7 +171,7 @@ def _polars(path: Path, reader: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         raise BadInput(f"{path}: not a {path.suffix[1:]} file, or a damaged one: {_line(error)}") from error
 
 
-READERS = {"parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_jsonl}
+READERS = {"csv": read_delimited, "parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_jsonl}
 
 
 def _to_frame(data: Any) -> pl.DataFrame:

@@ -1,0 +1,184 @@
+"""A schema against the data: what makes it unusable, and what a person should know.
+
+Not concerned with how a schema is inferred (`infer.py`).
+"""
+
+import difflib
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from perceivers.data.dates import to_seconds
+from perceivers.data.rules import CLASSES, present
+from perceivers.data.schema import Field, Schema
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+
+SAMPLE = 10_000
+CORRELATED = 0.999
+UNBALANCED = 0.9
+TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
+LIKELY = 5
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    if close:
+        return f"; did you mean {lower[close[0]]!r}?"
+    shown = ", ".join(list(known)[:10])
+    return f"; there are {shown}{' …' if len(known) > 10 else ''}"
+
+
+def likely_targets(table: Table, schema: Schema) -> list[str]:
+    """The columns that could be asked for, the likeliest first: by name, then few distinct values, then the last."""
+    ranked = []
+    for place, field in enumerate(schema.inputs):
+        if field.modality in ("category", "number") and not field.options.get("date"):
+            many = table.frame[field.columns[0]].head(SAMPLE).n_unique() > CLASSES
+            ranked.append(((field.name.lower() not in TARGET_NAMES, many, -place), field.name))
+    return [name for _, name in sorted(ranked)[:LIKELY]]
+
+
+def check(table: Table, schema: Schema) -> None:
+    """Raises BadInput where the schema cannot be used with the table, or has no inputs or targets."""
+    known = table.frame.columns
+    for field in (*schema.targets, *schema.inputs):
+        for name in field.columns:
+            if name not in known:
+                raise BadInput(
+                    f"{table.name}: no column {name!r}, the {field.role} {field.name!r}{nearest(name, known)}"
+                )
+    for what in ("column", "group", "time"):
+        name = getattr(schema.split, what)
+        if name is not None and name not in known:
+            raise BadInput(f"{table.name}: no column {name!r} to split by{nearest(name, known)}")
+    if not schema.targets:
+        likely = ", ".join(likely_targets(table, schema))
+        hint = f"likely ones are {likely}" if likely else "a folder needs subfolders for its classes: class/name.ext"
+        raise BadInput(f"{table.name}: no target: say what to predict with --target NAME; {hint}")
+    if not schema.inputs:
+        ignored = [f"{f.name}: {f.reason}" for f in schema.fields if f.role == "ignore" and f.reason]
+        raise BadInput(f"{table.name}: no column is left to predict from{': ' if ignored else ''}{'; '.join(ignored)}")
+    check_rows(table)
+    for field in (*schema.targets, *schema.inputs):
+        _check_cells(table, field)
+    for field in schema.targets:
+        check_target(table, field)
+
+
+def check_rows(table: Table) -> None:
+    """Raises BadInput where there is a single row."""
+    if table.frame.height < 2:
+        raise BadInput(f"{table.name}: one row: nothing can be learned and tested from it; give more rows")
+
+
+def check_target(table: Table, field: Field) -> None:
+    """Raises BadInput where a target cannot be asked for, or has a single value."""
+    if field.modality not in ("category", "number"):
+        raise BadInput(
+            f"{table.name}: target {field.name!r} reads as {field.modality or 'nothing'} ({field.reason}): "
+            "this version predicts categories and numbers"
+        )
+    for name in field.columns:
+        cells = present(table.frame[name])
+        if not len(cells):
+            raise BadInput(f"{table.name}: target {name!r} is empty in every row: nothing to learn from")
+        if cells.n_unique() == 1:
+            value = cells.to_list()[0]
+            what = "one class" if field.modality == "category" else "one value"
+            raise BadInput(f"{table.name}: target {name!r} has {what} only, {value!r}: nothing to tell apart")
+
+
+def _check_cells(table: Table, field: Field) -> None:
+    """Raises BadInput where the type of a column cannot be what the schema says."""
+    for name in field.columns:
+        cells = present(table.frame[name])
+        if not len(cells) or _fits(cells, field):
+            continue
+        example = str(cells.to_list()[0])[:40]
+        raise BadInput(
+            f"{table.name}: the schema reads column {name!r} as {field.modality}, but its cells are like {example!r} "
+            f"({cells.dtype}): change the modality of {field.name!r}"
+        )
+
+
+def _fits(cells: pl.Series, field: Field) -> bool:
+    dtype: Any = cells.dtype
+    if field.modality == "number":
+        return not dtype.is_nested() and bool(to_seconds_or_numbers(cells.head(SAMPLE), field).is_not_null().any())
+    if field.modality == "image":
+        return dtype == pl.String or dtype.is_nested()
+    if field.modality == "text":
+        return dtype == pl.String
+    if field.modality == "category" and field.options.get("labels") != "many":
+        return not dtype.is_nested()
+    return True
+
+
+def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
+    """Float64: numbers, or dates as seconds; null where missing or neither."""
+    if cells.dtype == pl.String and not field.options.get("date"):
+        return cells.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
+    return to_seconds(cells, field.options.get("date", False))
+
+
+def warnings(table: Table, schema: Schema) -> list[str]:
+    """What a person should know before training, one line each."""
+    return [*table.notes, *_about_targets(table, schema), *_give_aways(table, schema), *_duplicates(table, schema)]
+
+
+def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
+    for field in schema.targets:
+        for name in field.columns:
+            cells = present(table.frame[name])
+            if missing := table.frame.height - len(cells):
+                yield f"{missing:,} of {table.frame.height:,} rows have no {name!r} and are left out"
+            if field.modality == "category" and not cells.dtype.is_nested() and len(cells):
+                largest = cells.value_counts(sort=True).row(0)
+                if largest[1] > UNBALANCED * len(cells):
+                    share = largest[1] / len(cells)
+                    yield f"unbalanced: {share:.1%} of {name!r} is {largest[0]!r}; look at f1 beside accuracy"
+
+
+def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
+    """Columns from which the target can be read off."""
+    rows = np.random.default_rng(0).permutation(table.frame.height)[:SAMPLE]
+    frame = table.frame[np.sort(rows)]
+    for target in schema.targets:
+        for field in schema.inputs:
+            if len(target.columns) > 1 or len(field.columns) > 1:
+                continue
+            pair = frame.select(x=field.columns[0], y=target.columns[0]).drop_nulls()
+            if any(dtype.is_nested() for dtype in pair.dtypes) or pair.height < 3:
+                continue
+            if _one_to_one(pair):
+                yield f"{field.name!r} gives the target {target.name!r} away: one value of it for each of the other"
+            elif field.modality == target.modality == "number" and _correlation(pair, field, target) > CORRELATED:
+                yield f"{field.name!r} gives the target {target.name!r} away: their correlation is over {CORRELATED}"
+
+
+def _one_to_one(pair: pl.DataFrame) -> bool:
+    x, y = pair["x"].n_unique(), pair["y"].n_unique()
+    return 1 < x == y < pair.height and pair.n_unique() == x
+
+
+def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:
+    numbers = pl.DataFrame([to_seconds_or_numbers(pair["x"], field), to_seconds_or_numbers(pair["y"], target)])
+    x, y = numbers.filter(pl.all_horizontal(pl.all().is_finite())).to_numpy().T
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return abs(float(np.corrcoef(x, y)[0, 1]))
+
+
+def _duplicates(table: Table, schema: Schema) -> Iterator[str]:
+    names = [name for field in schema.inputs for name in field.columns]
+    if not names:
+        return
+    count = table.frame.height - table.frame.select(names).hash_rows().n_unique()
+    if count > 0.01 * table.frame.height:
+        where = "by the column that splits them" if schema.split.column else "kept on one side of the split"
+        yield f"{count:,} of {table.frame.height:,} rows repeat the inputs of another one: {where}"

@@ -1,0 +1,63 @@
+"""Dates in strings: found, and turned into seconds.
+
+Not concerned with what is done with them.
+"""
+
+import re
+from datetime import UTC, datetime
+
+import polars as pl
+
+ISO = r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?\s*$"
+LOCALE = r"\s*\d{1,2}([./-])\d{1,2}[./-]\d{4}( \d{1,2}:\d{2}(:\d{2})?)?\s*"
+SAMPLE = 1_000
+
+
+def find_dates(cells: pl.Series) -> bool | str:
+    """How all of `cells` (none missing) are dates: True (date types, ISO 8601), the format of `strptime`, or False.
+
+    Where day and month could be either, 3/4/2026 is taken as March 4, and 3.4.2026 and 3-4-2026 as April 3.
+    """
+    if cells.dtype in (pl.Date, pl.Datetime):
+        return True
+    if cells.dtype != pl.String or not len(cells):
+        return False
+    for part in (cells.head(SAMPLE), cells):  # the first one spares columns of words the second
+        if not (found := _find(part)):
+            return False
+    return found
+
+
+def to_seconds(cells: pl.Series, date: bool | str) -> pl.Series:
+    """Float64: numbers as they are, dates as seconds since 1970 (UTC); null where missing or neither."""
+    if cells.dtype in (pl.Date, pl.Datetime):
+        return cells.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
+    if cells.dtype != pl.String:
+        return cells.cast(pl.Float64, strict=False).fill_nan(None)
+    if isinstance(date, str):
+        return cells.str.strip_chars().str.to_datetime(date, strict=False, time_unit="us").dt.epoch("us") / 1e6
+    return pl.Series(cells.name, [_iso_seconds(cell) for cell in cells], dtype=pl.Float64)
+
+
+def _find(cells: pl.Series) -> bool | str:
+    if cells.str.contains(ISO).all():
+        return all(_iso_seconds(cell) is not None for cell in cells.head(SAMPLE))
+    first = re.fullmatch(LOCALE, cells[0])
+    if first is None:
+        return False
+    separator, time, seconds = first.groups()
+    orders = ("%m/%d/%Y", "%d/%m/%Y") if separator == "/" else ("%d/%m/%Y", "%m/%d/%Y")
+    clock = " %H:%M:%S" if seconds else " %H:%M" if time else ""
+    for order in orders:
+        how = order.replace("/", separator) + clock
+        if not to_seconds(cells, how).has_nulls() and cells.str.contains(r"[./-]\d{4}\b").all():
+            return how
+    return False
+
+
+def _iso_seconds(cell: str | None) -> float | None:
+    try:
+        moment = datetime.fromisoformat((cell or "").strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,150 @@
+"""From a table to a schema, with the reason for each choice, and how it is shown.
+
+Not concerned with how one column is read (`rules.py`) nor with whether a schema can be used (`checks.py`).
+"""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from perceivers.data.checks import check, check_rows, check_target, likely_targets, nearest, warnings
+from perceivers.data.dates import find_dates
+from perceivers.data.folders import SPLITS
+from perceivers.data.rules import Column, Reading, columns, present, read_column
+from perceivers.data.schema import Field, Schema, Split
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+
+__all__ = ["check", "describe", "infer", "nearest", "warnings"]
+
+WIDTH = 120
+
+
+def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None, time: str | None = None) -> Schema:
+    """How the table is read. `targets` are those that the source brings, by default; there may be none yet.
+
+    Raises BadInput for an unknown column, a target that cannot be asked for or has one value, and a single row.
+    """
+    targets = tuple(dict.fromkeys(targets)) or table.targets
+    for what, names in (("target", targets), ("group", (group,)), ("time", (time,))):
+        for name in names:
+            if name is not None and name not in table.frame.columns:
+                raise BadInput(f"{table.name}: no {what} column {name!r}{nearest(name, table.frame.columns)}")
+    check_rows(table)
+    split = Split(column=_split_column(table, targets), group=group, time=time)
+    fields = tuple(_field(column, split) for column in columns(table, targets))
+    for field in fields:
+        if field.role == "target":
+            check_target(table, field)
+    return Schema(fields, split)
+
+
+def _split_column(table: Table, targets: Sequence[str]) -> str | None:
+    """The column named `split`, where it holds names of parts and nothing else."""
+    for name in table.frame.columns:
+        if name.lower() == "split" and name not in targets and table.frame[name].dtype == pl.String:
+            values = present(table.frame[name]).str.strip_chars().str.to_lowercase().unique()
+            if len(values) and set(values) <= SPLITS.keys():
+                return name
+    return None
+
+
+def _field(column: Column, split: Split) -> Field:
+    if column.target:
+        reading = read_column(column)
+        return _as_field(column, reading, "target")
+    if column.name == split.column:
+        return Field(column.name, None, "ignore", (column.name,), reason="says train, validation or test")
+    if column.name == split.group:
+        return Field(column.name, None, "ignore", (column.name,), reason="groups the rows: a group is on one side")
+    if column.name == split.time:
+        date = find_dates(column.cells)
+        if not date and not column.cells.dtype.is_numeric():
+            raise BadInput(f"time column {column.name!r}: expected numbers or dates, got {column.cells[0]!r}")
+        reading = Reading("number", {"date": date} if date else {}, "orders the rows: the last ones are test")
+        return _as_field(column, reading, "ignore")
+    reading = read_column(column)
+    return _as_field(column, reading, "input" if reading.modality else "ignore")
+
+
+def _as_field(column: Column, reading: Reading, role: str) -> Field:
+    return Field(column.name, reading.modality, role, (column.name,), reading.options, reading.reason)
+
+
+def describe(table: Table, schema: Schema) -> str:
+    """What `inspect` prints: the fields with reasons, the split, and what to look out for. At most 120 columns."""
+    rows = [("name", "modality", "role", "values", "read so because")]
+    rows += [(f.name, f.modality or "–", f.role, _values(table, f), f.reason) for f in schema.fields]
+    widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate((26, 8, 6, 38))]
+    height, width = table.frame.shape
+    lines = [f"{table.name}: {_count(height, 'row')} × {_count(width, 'column')}", ""]
+    for row in rows:
+        lines += _line(row, widths)
+    lines += ["", *_wrapped("split", _split(schema))]
+    if not schema.targets:
+        likely = ", ".join(likely_targets(table, schema))
+        lines += _wrapped("target", f"none yet: say --target NAME{f'; likely ones: {likely}' if likely else ''}")
+    for warning in warnings(table, schema):
+        lines += _wrapped("note", warning)
+    return "\n".join(lines)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    cells = [_short(cell, width).ljust(width) for cell, width in zip(row, widths, strict=False)]
+    start = "  " + "  ".join(cells) + "  "
+    reasons = textwrap.wrap(row[-1], WIDTH - len(start)) or [""]
+    yield (start + reasons[0]).rstrip()
+    for rest in reasons[1:]:
+        yield " " * len(start) + rest
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {title}: ", subsequent_indent=" " * (len(title) + 4))
+
+
+def _values(table: Table, field: Field) -> str:
+    """The range, the categories or an example; and how many are missing."""
+    cells = present(table.frame[field.columns[0]])
+    if not len(cells):
+        return "all missing"
+    missing = (table.frame.height - len(cells)) / table.frame.height
+    suffix = f" ({missing:.1%} missing)" if missing else ""
+    return _short(_shown(cells, field), 38 - len(suffix)) + suffix
+
+
+def _shown(cells: pl.Series, field: Field) -> str:
+    if cells.dtype == pl.Array:
+        return f"{' × '.join(str(n) for n in cells.dtype.shape)} arrays"
+    if field.modality == "number" and cells.dtype != pl.String and not cells.dtype.is_nested():
+        return f"{_number(cells.min())} … {_number(cells.max())}"
+    if field.modality == "category" and not cells.dtype.is_nested():
+        counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
+        return f"{len(counts)}: {', '.join(str(v) for v in counts[cells.name].head(8))}"
+    return f"e.g. {' '.join(str(cells.to_list()[0] if len(cells) < 2 else cells[0]).split())}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _split(schema: Schema) -> str:
+    split = schema.split
+    if split.column:
+        return f"by the column {split.column!r}"
+    shares = ", ".join(f"{f:.0%} {p}" for f, p in zip(split.fractions, ("train", "validation", "test"), strict=True))
+    if split.group:
+        return f"{shares}, whole groups of {split.group!r}, seed {split.seed}"
+    if split.time:
+        return f"{shares}, the last by {split.time!r}"
+    labels = [f.name for f in schema.targets if f.modality == "category" and f.options.get("labels") == "one"]
+    return f"{shares}, drawn with seed {split.seed}{f', stratified by {labels[0]!r}' if labels else ''}"

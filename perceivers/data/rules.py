@@ -1,0 +1,253 @@
+"""How a column is read, by rules: the first one that fits wins.
+
+Not concerned with the table around it: targets, groups and splits are chosen in `infer.py`.
+"""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from perceivers.data.dates import find_dates
+from perceivers.data.folders import MODALITY_OF
+from perceivers.data.sources import Table, resolve
+from perceivers.errors import Unreadable
+
+SAMPLE_CELLS, SAMPLE_FILES, SAMPLE_PICTURES = 10_000, 1_000, 100
+FILES_SHARE = 0.9
+LONG_WORDS = 3  # strings with a median of more words are text
+TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
+CLASSES, ROWS_PER_CLASS = 20, 10  # integers with at most so many values of at least so many rows are classes
+LONGEST_SIDE = 128  # larger pictures are scaled down
+ID_NAME = re.compile(r"(?i:(^|[\W_])(id|uuid|guid)$)|[a-z](Id|ID)$")
+
+
+class Reading(NamedTuple):
+    """How a column is read. `modality` is None where it is not."""
+
+    modality: str | None
+    options: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and what the rules ask of it. `cells` are the ones that are not missing."""
+
+    name: str
+    cells: pl.Series
+    rows: int
+    distinct: int
+    root: Path | None
+    known: str | None  # the modality, where the source knows it
+    target: bool
+
+    @property
+    def is_string(self) -> bool:
+        return self.cells.dtype == pl.String
+
+    @property
+    def missing(self) -> int:
+        return self.rows - len(self.cells)
+
+    def sample(self, count: int) -> pl.Series:
+        """At most `count` cells, evenly spaced."""
+        return self.cells.gather_every(max(1, -(-len(self.cells) // count)))
+
+
+def present(cells: pl.Series) -> pl.Series:
+    """The cells that are not missing: null, NaN and white space alone are."""
+    cells = cells.drop_nulls()
+    if cells.dtype.is_float():
+        return cells.drop_nans()
+    if cells.dtype == pl.String and (blank := cells.str.strip_chars() == "").any():
+        return cells.filter(~blank)
+    return cells
+
+
+def columns(table: Table, targets: tuple[str, ...] = ()) -> list[Column]:
+    """What the rules ask of every column of a table."""
+    cells = {name: present(table.frame[name]) for name in table.frame.columns}
+    flat = {n: c.dtype for n, c in cells.items() if not c.dtype.is_nested() and c.dtype != pl.Object}
+    counts = table.frame.select(pl.col(n).n_unique() for n in flat).row(0, named=True) if flat else {}
+    found = []
+    for name, those in cells.items():
+        distinct = counts.get(name, len(those))
+        if len(those) < table.frame.height and name in counts:
+            distinct = those.n_unique()
+        known = table.modalities.get(name)
+        found.append(Column(name, those, table.frame.height, distinct, table.root, known, name in targets))
+    return found
+
+
+def read_column(column: Column) -> Reading:
+    """The first rule that fits."""
+    return next(reading for rule in RULES if (reading := rule(column)))
+
+
+def _known(column: Column) -> Reading | None:
+    if column.known is None:
+        return None
+    return Reading(column.known, {}, "its source says so")
+
+
+def _constant(column: Column) -> Reading | None:
+    if not len(column.cells):
+        return Reading(None, {}, "every cell is empty")
+    if column.distinct == 1 and not column.missing and not column.target:
+        return Reading(None, {}, f"constant: {str(column.cells[0])[:30]!r} in every row")
+    return None
+
+
+def _files(column: Column) -> Reading | None:
+    if not column.is_string:
+        return None
+    names = column.sample(SAMPLE_FILES).to_list()
+    kinds = Counter(MODALITY_OF[e] for name in names if (e := Path(name[-20:]).suffix.lower()) in MODALITY_OF)
+    if kinds.total() < FILES_SHARE * len(names):
+        return None
+    paths = [path for name in names if (path := _found(column.root, name))]
+    kind = kinds.most_common(1)[0][0]
+    if len(paths) < FILES_SHARE * len(names):
+        where = (column.root or Path.cwd()).resolve()
+        return Reading(None, {}, f"names of {kind} files, but only {len(paths)} of {len(names)} are in {where}")
+    if kind == "image":
+        return _pictures(paths)
+    if kind == "text":
+        return Reading("text", {"files": True}, "names of text files")
+    return _not_yet(kind, f"names of {kind} files")
+
+
+def _found(root: Path | None, name: str) -> Path | None:
+    try:
+        return resolve(root, name)
+    except Unreadable:
+        return None
+
+
+def _pictures(paths: list[Path]) -> Reading:
+    """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
+    from PIL import Image
+
+    chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE_PICTURES]
+    sides = []
+    for i in chosen:
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(paths[i]) as picture:
+                sides.append(max(picture.size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # reading will name it
+    side = int(np.median(sides)) if sides else 0
+    if side > LONGEST_SIDE:
+        reason = f"names of pictures, half of them longer than {side} pixels: scaled down to {LONGEST_SIDE}"
+        return Reading("image", {"resize": LONGEST_SIDE}, reason)
+    return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
+
+
+def _nested(column: Column) -> Reading | None:
+    dtype: Any = column.cells.dtype
+    if dtype in (pl.List, pl.Array):
+        if dtype.inner == pl.String:
+            return Reading("category", {"labels": "many"}, "lists of strings: several labels at once")
+        if dtype.inner.is_numeric():
+            return _not_yet("series", "lists of numbers")
+        if dtype.inner.is_nested():
+            return _not_yet("array", "nested lists")
+    if dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
+        return None
+    return Reading(None, {}, f"cells of type {dtype} are not read: store numbers or strings")
+
+
+def _dates(column: Column) -> Reading | None:
+    how = find_dates(column.cells)
+    if how is False:
+        return None
+    return Reading("number", {"date": how}, "dates" if how is True else f"dates, read as {how}")
+
+
+def _long_text(column: Column) -> Reading | None:
+    if not column.is_string or column.target:
+        return None
+    words = int(column.sample(SAMPLE_CELLS).str.count_matches(r"\S+").median())
+    return Reading("text", {}, f"a median of {words} words") if words > LONG_WORDS else None
+
+
+def _identifier(column: Column) -> Reading | None:
+    if column.target:
+        return None
+    if ID_NAME.search(column.name):
+        return Reading(None, {}, "named like an identifier")
+    if column.distinct < len(column.cells):
+        return None
+    if column.is_string and not column.cells.str.contains(r"\s").any():
+        return Reading(None, {}, f"an identifier: {column.distinct:,} distinct one-word strings, none twice")
+    if column.cells.dtype.is_integer() and not column.missing:
+        first, last = int(column.cells.min()), int(column.cells.max())
+        if last - first + 1 == column.rows:
+            return Reading(None, {}, f"counts the rows from {first} to {last}")
+    return None
+
+
+def _digits(column: Column) -> Reading | None:
+    if column.is_string and column.cells.str.contains(r"^\d+$").all():
+        return Reading("category", _labels(column), f"digits stored as strings, {_of(column)}")
+    return None
+
+
+def _strings(column: Column) -> Reading | None:
+    if not column.is_string:
+        return None
+    if not column.cells.str.strip_chars().cast(pl.Float64, strict=False).has_nulls():
+        return Reading("number", {}, "numbers stored as strings")
+    if column.distinct > TEXT_DISTINCT * len(column.cells):
+        return Reading("text", {}, f"{_of(column)}: more than half are distinct")
+    return Reading("category", _labels(column), f"{_of(column)}")
+
+
+def _classes(column: Column) -> Reading | None:
+    if column.cells.dtype == pl.Boolean:
+        return Reading("category", _labels(column), "true or false")
+    if not column.target or column.distinct > CLASSES or (column.cells != column.cells.round()).any():
+        return None
+    fewest = column.cells.value_counts()["count"].min()
+    if fewest < ROWS_PER_CLASS:
+        return None
+    return Reading("category", _labels(column), f"{column.distinct} integers, each in at least {fewest} rows")
+
+
+def _numbers(column: Column) -> Reading:
+    kind = "integers" if column.cells.dtype.is_integer() else "numbers"
+    return Reading("number", {}, f"{column.distinct:,} distinct {kind} in {len(column.cells):,} rows")
+
+
+def _labels(column: Column) -> dict[str, Any]:
+    return {"labels": "one"} if column.target else {}
+
+
+def _not_yet(modality: str, what: str) -> Reading:
+    return Reading(None, {}, f"{what}: {modality}, which this version does not read yet")
+
+
+def _of(column: Column) -> str:
+    return f"{column.distinct:,} distinct strings in {len(column.cells):,} rows"
+
+
+RULES = (
+    _known,
+    _constant,
+    _files,
+    _nested,
+    _dates,
+    _long_text,
+    _identifier,
+    _digits,
+    _strings,
+    _classes,
+    _numbers,
+)
