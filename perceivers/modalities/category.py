@@ -45,18 +45,14 @@ class Category(Modality):
         if field.options["labels"] not in ("one", "many"):
             raise BadInput(f"{field.name}: labels must be one or many, got {field.options['labels']!r}")
         found = Counter(one for cell in cells for one in _readable(field, cell))
-        options = {}
-        if field.options["categories"] is None:
-            options["categories"] = sorted(found)
-        if field.role == "target":
-            known = options.get("categories", field.options["categories"])
-            if len(found) < (2 if field.options["labels"] == "one" else 1):
-                came = f"only {next(iter(found))!r}" if found else "nothing"
-                raise BadInput(
-                    f"{field.name}: {came} in the rows of train: nothing to tell apart; choose another target"
-                )
-            if field.options["class_weights"] is None and field.options["labels"] == "one":
-                options["class_weights"] = _class_weights([found[label(category)] for category in known])
+        options: dict[str, Any] = {"categories": _given(field) or sorted(found)}
+        if field.role != "target":
+            return options
+        if len(found) < (2 if field.options["labels"] == "one" else 1):
+            came = f"only {next(iter(found))!r}" if found else "nothing"
+            raise BadInput(f"{field.name}: {came} in the rows of train: nothing to tell apart; choose another target")
+        if field.options["class_weights"] is None and field.options["labels"] == "one":
+            options["class_weights"] = _class_weights([found[category] for category in options["categories"]])
         return options
 
     def read(self, field: Any, cell: Any) -> int | np.ndarray | None:
@@ -133,7 +129,7 @@ class Category(Modality):
 
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         """`<name>`, `<name>_probability` (that it is right; of many labels: that all are), and one a category."""
-        categories = [str(category) for category in field.options["categories"]]
+        categories = field.options["categories"]
         if field.options["labels"] == "one":
             named = [categories[i] for i in answer.argmax(1)]
             sure = answer.max(1)
@@ -149,6 +145,14 @@ class Category(Modality):
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         score = metrics.classification if field.options["labels"] == "one" else metrics.multilabel
         return score(answer, np.asarray(truth), groups)
+
+
+def _given(field: Any) -> list[str]:
+    """The categories that a person wrote, as labels. Raises BadInput."""
+    given = field.options["categories"] or []
+    if not isinstance(given, list | tuple) or len({label(category) for category in given}) != len(given):
+        raise BadInput(f"{field.name}: categories must be a list of different values, got {given!r}")
+    return [label(category) for category in given]
 
 
 def label(cell: Any) -> str:
@@ -183,8 +187,8 @@ def _readable(field: Any, cell: Any) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _indices(categories: tuple[Any, ...]) -> dict[str, int]:
-    return {label(category): index for index, category in enumerate(categories)}
+def _indices(categories: tuple[str, ...]) -> dict[str, int]:
+    return {category: index for index, category in enumerate(categories)}
 
 
 def _some(known: Mapping[str, int]) -> str:

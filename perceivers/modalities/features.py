@@ -11,9 +11,8 @@ import torch
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from torch.nn.functional import interpolate
 
 from perceivers.modalities.text import decode
@@ -34,10 +33,9 @@ def _decode_all(examples: Sequence[np.ndarray | None]) -> list[str]:
     return [decode(example) for example in examples]
 
 
-def numbers(columns: int) -> Pipeline:
-    """(k) → standardised values, the mean where missing, and whether missing."""
-    rows = FunctionTransformer(_as_numbers, kw_args={"columns": columns})
-    return make_pipeline(rows, SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
+def numbers(columns: int) -> FunctionTransformer:
+    """(k) → the same; NaN where missing."""
+    return FunctionTransformer(_as_numbers, kw_args={"columns": columns})
 
 
 def _as_numbers(examples: Sequence[np.ndarray | None], columns: int) -> np.ndarray:

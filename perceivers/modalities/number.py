@@ -24,6 +24,7 @@ from perceivers.modalities.base import Batch, Metrics, Modality, Part, Target, i
 BINS = 16  # of the piecewise-linear encoding of a number
 FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
 EPOCH = datetime(1970, 1, 1)
+SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999: what a datetime holds
 
 
 class Number(Modality):
@@ -81,7 +82,8 @@ class Number(Modality):
         raw = np.array([np.full(k, np.nan) if e is None else e for e in examples]).reshape(-1, k)
         mean, std = np.array(field.options["mean"]), np.array(field.options["std"])
         present = ~np.isnan(raw)
-        values = np.clip((np.where(present, raw, mean) - mean) / std, -FARTHEST, FARTHEST)
+        with np.errstate(over="ignore"):  # far beyond what train has seen
+            values = np.clip((np.where(present, raw, mean) - mean) / std, -FARTHEST, FARTHEST)
         columns = zip(raw.T, np.reshape(field.options["quantiles"], (k, -1)), strict=True)
         ranks = np.where(present, np.stack([_ranks(column, quantiles) for column, quantiles in columns], axis=1), 0)
         return {
@@ -106,7 +108,7 @@ class Number(Modality):
         return html.escape(", ".join("–" if is_missing(c) else f"{c}{unit}" for c in cells))
 
     def baseline(self, field: Any) -> Any:
-        """Standardised values, the mean where missing, and whether missing."""
+        """The values, NaN where missing."""
         from perceivers.modalities import features
 
         return features.numbers(len(field.columns))
@@ -139,8 +141,7 @@ def _number(value: Any) -> float:
 
 
 def _moment(seconds: float) -> datetime:
-    first, last = ((end - EPOCH).total_seconds() for end in (datetime.min, datetime.max))
-    return EPOCH + timedelta(seconds=float(np.clip(seconds, first, last)))
+    return EPOCH + timedelta(seconds=float(np.clip(seconds, *SECONDS)))
 
 
 def _statistics(values: Float[np.ndarray, " n"]) -> dict[str, Any]:
