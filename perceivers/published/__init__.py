@@ -3,6 +3,7 @@
 Not concerned with models that are trained here.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,13 @@ def load_original(path: str | Path, sizes: Sizes | None = None) -> Published:
     arrays = read_haiku(Path(path))
     if sizes is None:
         published = [preset.original for preset in PRESETS.values()]
-        sizes = min(published, key=lambda one: len({name.original for name in names(one)} ^ arrays.keys()))
-    return from_original(sizes, ORIGINAL, arrays, str(path))
+        sizes = min(published, key=lambda one: len(_telling(name.original for name in names(one)) ^ _telling(arrays)))
+    return from_original(sizes, ORIGINAL, arrays, f"{path}, in PyTorch's layout")
+
+
+def _telling(original_names: Iterable[str]) -> set[str]:
+    """The names that tell the models apart: all but those of the stack, which they share."""
+    return {name for name in original_names if "/self_attention" not in name}
 
 
 def fetch(name: str) -> Path:

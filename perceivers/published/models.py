@@ -35,7 +35,6 @@ from perceivers.published.presets import (
 )
 from perceivers.published.sources import Source
 
-
 S = TypeVar("S", bound=Sizes)
 
 

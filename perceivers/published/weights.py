@@ -122,8 +122,11 @@ def to_hub(model: Published) -> dict[str, Tensor]:
 def _filled(
     sizes: Sizes, source: Source, theirs: Mapping[str, str], tensors: Mapping[str, Tensor], where: str
 ) -> Published:
-    with torch.device("meta"):
-        model = make(sizes, source)
+    try:
+        with torch.device("meta"):
+            model = make(sizes, source)
+    except (ValueError, TypeError, RuntimeError) as error:  # sizes come from a file that anyone can write
+        raise BadInput(f"{where}: no model can be made of its sizes: {' '.join(str(error).split())}") from error
     expected = {theirs[ours]: tensor for ours, tensor in model.state_dict().items()}
     _check(
         {name: tuple(t.shape) for name, t in expected.items()}, {n: tuple(t.shape) for n, t in tensors.items()}, where
