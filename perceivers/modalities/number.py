@@ -81,11 +81,12 @@ class Number(Modality):
         k = len(field.columns)
         raw = np.array([np.full(k, np.nan) if e is None else e for e in examples]).reshape(-1, k)
         mean, std = np.array(field.options["mean"]), np.array(field.options["std"])
+        quantiles = np.reshape(field.options["quantiles"], (k, -1)).T
         present = ~np.isnan(raw)
         with np.errstate(over="ignore"):  # far beyond what train has seen
-            values = np.clip((np.where(present, raw, mean) - mean) / std, -FARTHEST, FARTHEST)
-        columns = zip(raw.T, np.reshape(field.options["quantiles"], (k, -1)), strict=True)
-        ranks = np.where(present, np.stack([_ranks(column, quantiles) for column, quantiles in columns], axis=1), 0)
+            values, knots = (np.where(present, raw, mean) - mean) / std, (quantiles - mean) / std
+        ranks = np.stack([_ranks(*column) for column in zip(values.T, knots.T, strict=True)], axis=1) * present
+        values = np.clip(values, -FARTHEST, FARTHEST)
         return {
             "values": torch.from_numpy(values.astype(np.float32)),
             "ranks": torch.from_numpy(ranks.astype(np.float32)),
@@ -147,12 +148,13 @@ def _moment(seconds: float) -> datetime:
 def _statistics(values: Float[np.ndarray, " n"]) -> dict[str, Any]:
     if not len(values):
         return {"mean": 0.0, "std": 1.0, "quantiles": [0.0] * (BINS + 1)}
-    unit = np.abs(values).max() or 1.0  # squares of large numbers would overflow
-    std = unit * np.std(values / unit)
+    unit = np.abs(values).max() or 1.0
+    scaled = values / unit  # squares and differences of large numbers would overflow
+    std = unit * scaled.std()
     return {
-        "mean": float(unit * np.mean(values / unit)),
+        "mean": float(unit * scaled.mean()),
         "std": float(std) if std > 1e-12 * unit else 1.0,
-        "quantiles": np.quantile(values, np.linspace(0, 1, BINS + 1)).tolist(),
+        "quantiles": (unit * np.quantile(scaled, np.linspace(0, 1, BINS + 1))).tolist(),
     }
 
 
