@@ -84,6 +84,15 @@ def understood(config: Any, where: str) -> tuple[Sizes, Source]:
     return sizes, replace(HUB, activation=ACTIVATIONS[config["hidden_act"]])
 
 
+def labels(config: Config, where: str) -> tuple[str, ...]:
+    """The classes' names, in order, where the configuration has them."""
+    names = config.get("id2label") or {}
+    try:
+        return tuple(str(names[str(i)]) for i in range(len(names)))
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{where}: id2label must name every class from 0 to {len(names) - 1}") from error
+
+
 def configured(model: Published) -> dict[str, Any]:
     """The `config.json` of a model. Raises BadInput where the port cannot be told its sizes or has other parts."""
     original = model.source.name == "original"

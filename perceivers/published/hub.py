@@ -4,14 +4,14 @@ Not concerned with what a `config.json` says (`config.py`) nor with the tensors 
 """
 
 import json
+import tempfile
 from pathlib import Path
 
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from perceivers.errors import BadInput
-from perceivers.files import write_atomic
 from perceivers.published import weights
-from perceivers.published.config import configured, understood
+from perceivers.published.config import configured, labels, understood
 from perceivers.published.models import Autoencoder, ImageClassifier, Published
 
 
@@ -20,24 +20,33 @@ def read(folder: Path) -> Published:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read as a configuration: {' '.join(str(error).split())}") from error
     sizes, source = understood(config, str(path))
     model = weights.from_hub(sizes, source, weights.read_folder(folder), str(folder))
     if isinstance(model, ImageClassifier | Autoencoder):
-        names = config.get("id2label") or {}
-        model.labels = tuple(str(names[str(i)]) for i in range(len(names)))
+        model.labels = labels(config, str(path))
     return model
 
 
 def export(model: Published, folder: Path) -> Path:
-    """Writes a folder that `transformers` loads with equal outputs. Raises BadInput with the reason if none can be."""
+    """Writes a folder that `transformers` loads with equal outputs, whole or not at all.
+
+    Raises BadInput with the reason where there can be none, and where `folder` holds something already.
+    """
     if not isinstance(model, Published):
         raise BadInput(f"a {type(model).__name__} has no counterpart in transformers: only the published models do")
     config = configured(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: is there already: choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / weights.SAFETENSORS, save(weights.to_hub(model), metadata={"format": "pt"}))
-    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
+            whole = Path(temporary) / "whole"
+            whole.mkdir()
+            save_file(weights.to_hub(model), whole / weights.SAFETENSORS, metadata={"format": "pt"})
+            (whole / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            whole.replace(folder)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder

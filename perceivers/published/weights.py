@@ -5,7 +5,6 @@ Not concerned with configurations (`hub.py`).
 """
 
 import json
-import pickle
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -43,7 +42,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         _refuse_doubles(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, ValueError, struct.error) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError, struct.error) as error:
         raise BadInput(
             f"{path}: not a whole safetensors file: {' '.join(str(error).split())}: fetch it again"
         ) from error
@@ -90,8 +89,9 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch file. Raises BadInput for one that holds anything else, code above all."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
-        raise BadInput(f"{path}: refused as a file of weights: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # a broken pickle can raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path}: refused as a file of weights: {reason}") from error
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadInput(f"{path}: holds a {type(content).__name__} that is not tensors by name")
     return dict(content)
