@@ -20,7 +20,7 @@ from perceivers.modalities.base import is_missing
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "PPM", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "PPM", "BMP", "GIF")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
 TOLERANCE = 1e-6  # beyond [0, 1]: rounding
 _opening = Lock()
@@ -139,9 +139,9 @@ def _open(path: Path, max_pixels: int) -> "Image.Image":
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             image = Image.open(path, formats=FORMATS)
-        except FileNotFoundError as error:
-            raise Unreadable(f"{path}: no such file") from error
         except Exception as error:  # every codec has errors of its own
+            if isinstance(error, OSError) and error.strerror:
+                raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
             raise Unreadable(f"{path}: not a picture ({', '.join(FORMATS)}), or its header is damaged") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
