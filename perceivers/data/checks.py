@@ -78,19 +78,19 @@ def check_rows(table: Table) -> None:
 
 def check_target(table: Table, field: Field) -> None:
     """Raises BadInput where a target cannot be asked for, or has a single value."""
+    columns = [present(table.frame[name]) for name in field.columns]
+    if empty := [cells.name for cells in columns if not len(cells)]:
+        raise BadInput(f"{table.name}: target {empty[0]!r} is empty in every row: nothing to learn from")
     if field.modality not in ("category", "number"):
         raise BadInput(
             f"{table.name}: target {field.name!r} reads as {field.modality or 'nothing'} ({field.reason}): "
             "this version predicts categories and numbers"
         )
-    for name in field.columns:
-        cells = present(table.frame[name])
-        if not len(cells):
-            raise BadInput(f"{table.name}: target {name!r} is empty in every row: nothing to learn from")
+    for cells in columns:
         if cells.n_unique() == 1:
-            value = cells.to_list()[0]
+            value = cells.head(1).to_list()[0]
             what = "one class" if field.modality == "category" else "one value"
-            raise BadInput(f"{table.name}: target {name!r} has {what} only, {value!r}: nothing to tell apart")
+            raise BadInput(f"{table.name}: target {cells.name!r} has {what} only, {value!r}: nothing to tell apart")
 
 
 def _check_cells(table: Table, field: Field) -> None:
@@ -99,7 +99,7 @@ def _check_cells(table: Table, field: Field) -> None:
         cells = present(table.frame[name])
         if not len(cells) or _fits(cells, field):
             continue
-        example = str(cells.to_list()[0])[:40]
+        example = str(cells.head(1).to_list()[0])[:40]
         raise BadInput(
             f"{table.name}: the schema reads column {name!r} as {field.modality}, but its cells are like {example!r} "
             f"({cells.dtype}): change the modality of {field.name!r}"

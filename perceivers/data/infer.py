@@ -117,12 +117,12 @@ def _values(table: Table, field: Field) -> str:
 def _shown(cells: pl.Series, field: Field) -> str:
     if cells.dtype == pl.Array:
         return f"{' × '.join(str(n) for n in cells.dtype.shape)} arrays"
-    if field.modality == "number" and cells.dtype != pl.String and not cells.dtype.is_nested():
+    if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
         counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
-        return f"{len(counts)}: {', '.join(str(v) for v in counts[cells.name].head(8))}"
-    return f"e.g. {' '.join(str(cells.to_list()[0] if len(cells) < 2 else cells[0]).split())}"
+        return f"{len(counts):,}: {', '.join(str(v) for v in counts[cells.name].head(8))}"
+    return f"e.g. {' '.join(str(cells.head(1).to_list()[0]).split())}"
 
 
 def _number(value: Any) -> str:

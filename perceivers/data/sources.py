@@ -62,7 +62,10 @@ def read(data: Any) -> Table:
     if isinstance(data, str) and (scheme := re.match(r"([a-z]{2,}):", data)) and not Path(data).exists():
         return _read_scheme(scheme[1], data)
     if isinstance(data, str | Path):
-        return _read_path(Path(data))
+        try:
+            return _read_path(Path(data))
+        except OSError as error:
+            raise BadInput(f"{data}: cannot be read: {error.strerror or error}") from error
     return _checked(Table(_to_frame(data), "the given data", Path.cwd()))
 
 
@@ -98,10 +101,7 @@ def _read_path(path: Path) -> Table:
         raise BadInput(f"{path}: no such file or folder")
     if path.suffix.lower() not in FORMATS:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: give a folder or one of {', '.join(FORMATS)}")
-    try:
-        frame = READERS[FORMATS[path.suffix.lower()]](path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    frame = READERS[FORMATS[path.suffix.lower()]](path)
     return _checked(Table(frame, str(path), path.parent))
 
 
@@ -157,7 +157,7 @@ def _read_arrow(path: Path) -> pl.DataFrame:
     """Arrow IPC, as a file (Feather) or as a stream."""
     with path.open("rb") as file:
         is_file = file.read(6) == b"ARROW1"
-    return _polars(path, lambda: pl.read_ipc(path, memory_map=False) if is_file else pl.read_ipc_stream(path))
+    return _polars(path, lambda: pl.read_ipc(path) if is_file else pl.read_ipc_stream(path))
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
@@ -168,7 +168,7 @@ def _polars(path: Path, reader: Callable[[], pl.DataFrame]) -> pl.DataFrame:
     try:
         return reader()
     except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{path}: not a {path.suffix[1:]} file, or a damaged one: {_line(error)}") from error
+        raise BadInput(f"{path}: damaged, or not {path.suffix[1:]}: {_line(error)}") from error
 
 
 READERS = {"csv": read_delimited, "parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_jsonl}
@@ -192,7 +192,7 @@ def _to_frame(data: Any) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
         raise BadInput(f"the given data is not a table: {_line(error)}") from error
     raise BadInput(
-        f"a {type(data).__name__} is no source of rows: give a path, sample:NAME, a data frame, a list of dicts "
+        f"{type(data).__name__} is no source of rows: give a path, sample:NAME, a data frame, a list of dicts "
         "or a dict of lists"
     )
 

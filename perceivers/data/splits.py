@@ -238,14 +238,13 @@ def _date_option(schema: Schema, column: str) -> bool | str:
 
 def _fingerprints(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
     """uint64, equal where the cells of all inputs are; files are equal where their bytes are."""
-    frame = pl.DataFrame({"": rows}).select()
+    found = []
     for field in schema.inputs:
         for name in field.columns:
             cells = table.frame[name].gather(rows)
-            if field.names_files and cells.dtype == pl.String:
-                cells = _contents(table, cells)
-            frame = frame.with_columns(cells)
-    return frame.hash_rows().to_numpy() if frame.width else rows.astype(np.uint64)
+            cells = _contents(table, cells) if field.names_files and cells.dtype == pl.String else cells
+            found.append(cells.alias(str(len(found))))
+    return pl.DataFrame(found).hash_rows().to_numpy()
 
 
 def _contents(table: Table, cells: pl.Series) -> pl.Series:

@@ -1,0 +1,41 @@
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+
+from perceivers.data.infer import infer
+from perceivers.data.sources import read
+from perceivers.errors import BadInput
+
+
+def test_digits():
+    table = read("sample:digits")
+    original = load_digits()
+    assert table.frame.schema == {"image": pl.Array(pl.UInt8, (8, 8)), "class": pl.String}
+    np.testing.assert_allclose(np.array(table.frame["image"].to_list()), original.images / 16 * 255, atol=0.5)
+    assert table.frame["class"].to_list() == [str(digit) for digit in original.target]
+    schema = infer(table)
+    assert (schema["image"].modality, schema["image"].role) == ("image", "input")
+    assert (schema["class"].modality, schema["class"].role) == ("category", "target")
+
+
+@pytest.mark.parametrize(("name", "load"), [("wine", load_wine), ("breast_cancer", load_breast_cancer)])
+def test_classes(name, load):
+    table, original = read(f"sample:{name}"), load()
+    assert table.targets == ("class",)
+    assert table.frame.columns == [*original.feature_names, "class"]
+    np.testing.assert_array_equal(table.frame.drop("class").to_numpy(), original.data)
+    assert table.frame["class"].to_list() == list(original.target_names[original.target])
+    assert {f.modality for f in infer(table).inputs} == {"number"}
+
+
+def test_diabetes():
+    table, original = read("sample:diabetes"), load_diabetes(scaled=False)
+    assert table.targets == ("progression",)
+    np.testing.assert_array_equal(table.frame.to_numpy(), np.c_[original.data, original.target])
+    assert infer(table)["progression"].modality == "number"
+
+
+def test_an_unknown_sample_lists_the_known_ones():
+    with pytest.raises(BadInput, match="digits, breast_cancer, wine, diabetes; did you mean sample:digits"):
+        read("sample:digit")

@@ -1,0 +1,326 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perceivers.data.sources import Table, read, resolve
+from perceivers.errors import BadInput, Unreadable
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def frame(folder, content, name="a.csv"):
+    return read(write(folder, name, content)).frame
+
+
+def refused(data):
+    """The message, which is one line."""
+    with pytest.raises(BadInput) as caught:
+        read(data)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# CSV --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_found(tmp_path, separator):
+    rows = [["a", "b, c", "d"], ["1", "x; y", "2.5"], ["2", "x | y", "3.5"], ["3", "u\tv, w", "4.5"]]
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=separator).writerows(rows)
+    got = frame(tmp_path, buffer.getvalue())
+    assert got.columns == ["a", "b, c", "d"]
+    assert got.rows() == [(1, "x; y", 2.5), (2, "x | y", 3.5), (3, "u\tv, w", 4.5)]
+
+
+def test_numbers_only_where_nothing_is_lost(tmp_path):
+    got = frame(
+        tmp_path,
+        "int,float,zip,big,mixed,spaced,infinite\n"
+        "1,1.5,01234,12345678901234567890,1, 7,inf\n-2,2e3,98765,2,x, 8 ,-inf\n3,.5,00001,3,3,+9,1\n",
+    )
+    assert got["int"].to_list() == [1, -2, 3]
+    assert got["float"].to_list() == [1.5, 2000.0, 0.5]
+    assert got["zip"].to_list() == ["01234", "98765", "00001"]
+    assert got["big"].to_list() == ["12345678901234567890", "2", "3"]
+    assert got["mixed"].to_list() == ["1", "x", "3"]
+    assert got["spaced"].to_list() == [7, 8, 9]
+    assert got["infinite"].to_list() == [np.inf, -np.inf, 1.0]
+
+
+def test_a_late_word_makes_a_whole_column_strings(tmp_path):
+    cells = ["7"] * 5_000 + ["x"]
+    assert frame(tmp_path, "a,b\n" + "".join(f"{c},1\n" for c in cells))["a"].to_list() == cells
+
+
+def test_missing_spellings_count_in_columns_of_numbers_alone(tmp_path):
+    got = frame(tmp_path, "n,f,s\n1,0.5,NA\nNA,nan,x\n,N/A,\nnull,NaN,None\nNone,1.5,y\n")
+    assert got["n"].to_list() == [1, None, None, None, None]
+    assert got["f"].to_list() == [0.5, None, None, None, 1.5]
+    assert got["s"].to_list() == ["NA", "x", None, "None", "y"]
+
+
+def test_decimal_commas_between_semicolons(tmp_path):
+    assert frame(tmp_path, "a;b\n1,5;x\n2;y\n-0,25;z\n")["a"].to_list() == [1.5, 2.0, -0.25]
+
+
+def test_quoted_digits_stay_strings_where_other_numbers_are_not_quoted(tmp_path):
+    assert frame(tmp_path, 'code,n\n"12",1\n"7",2\n')["code"].to_list() == ["12", "7"]
+    assert frame(tmp_path, '"code","n"\n"12","1"\n"7","2"\n', "b.csv")["code"].to_list() == [12, 7]
+
+
+def test_quotes_newlines_bom_and_blank_lines(tmp_path):
+    got = frame(tmp_path, '\ufeff"first\nname",b\r\n"two\nlines, and ""more""",1\r\n\r\n5" disk,2\r\n')
+    assert got.columns == ["first\nname", "b"]
+    assert got.rows() == [('two\nlines, and "more"', 1), ('5" disk', 2)]
+    assert frame(tmp_path, "\n\na,b\n1,2\n", "b.csv").rows() == [(1, 2)]
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_size=1)] * 2),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_strings_come_back_as_they_were(tmp_path_factory, rows):
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("a", "b"), *rows, ("word", "word")])
+    got = frame(tmp_path_factory.mktemp("csv"), buffer.getvalue())
+    assert got.rows() == [*rows, ("word", "word")]
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_any_numbers_come_back_as_they_were(tmp_path_factory, floats, integers):
+    folder = tmp_path_factory.mktemp("csv")
+    got = frame(folder, "a,b\n" + "".join(f"{x!r},0\n" for x in [*floats, 0.5]))
+    assert got["a"].to_list() == [*floats, 0.5]
+    assert frame(folder, "a,b\n" + "".join(f"{i},0\n" for i in integers))["a"].to_list() == integers
+
+
+@pytest.mark.parametrize(
+    ("row", "count"), [("3\n", "1 cells where the header has 2"), ("3,4,5\n", "3 cells where the header has 2")]
+)
+def test_ragged_rows_are_refused(tmp_path, row, count):
+    message = refused(write(tmp_path, "a.csv", 'a,b\n1,"x\ny"\n' + row + "5,6\n"))
+    assert "a.csv, row 2 (line 4)" in message
+    assert count in message
+
+
+def test_a_late_ragged_row_is_found(tmp_path):
+    content = "a,b\n" + "1,2\n" * 70_000 + "1\n" + "1,2\n" * 70_000
+    assert "row 70001 (line 70002)" in refused(write(tmp_path, "a.csv", content))
+
+
+@pytest.mark.parametrize("head", ["a,b\n1,2\n", "a,b\n" + "1,2\n" * 1_500_000, "a,b\n" + "1,é\n" * 1_500_000])
+def test_another_encoding_is_refused_with_its_place(tmp_path, head):
+    line, byte = head.count("\n") + 1, len(head.encode()) + 2
+    message = refused(write(tmp_path, "a.csv", head.encode() + "3,é\n".encode("latin-1")))
+    assert f"line {line}: byte {byte} (0xe9) is not UTF-8: save the file as UTF-8" in message
+
+
+def test_utf16_and_a_bad_header_are_refused(tmp_path):
+    assert "UTF-16" in refused(write(tmp_path, "a.csv", "a,b\n1,2\n".encode("utf-16")))
+    assert "line 1: byte 1 (0xe9)" in refused(write(tmp_path, "b.csv", "xé,b\n1,2\n".encode("latin-1")))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "an empty file"),
+        ("\n \n", "an empty file"),
+        ("a,b\n", "a header without rows"),
+        ("a,b,a\n1,2,3\n", "two columns are named 'a'"),
+        ('a,b\n1,"never closed\n2,3\n', "a quote must be closed"),
+    ],
+)
+def test_unusable_csv(tmp_path, content, message):
+    assert message in refused(write(tmp_path, "a.csv", content))
+
+
+def test_columns_without_names_get_one(tmp_path):
+    assert frame(tmp_path, ",b\n1,2\n").columns == ["column_1", "b"]
+
+
+# Other files ------------------------------------------------------------------------------------------------------
+ROWS = pl.DataFrame({"n": [1, None, 3], "s": ["x", "y", None], "l": [["a"], [], ["b", "c"]]})
+
+
+def test_parquet_arrow_and_jsonl_give_the_same(tmp_path):
+    ROWS.write_parquet(tmp_path / "a.parquet")
+    ROWS.write_ipc(tmp_path / "a.feather", compression="lz4")
+    ROWS.write_ipc_stream(tmp_path / "a.arrow")
+    ROWS.write_ndjson(tmp_path / "a.jsonl")
+    for name in ("a.parquet", "a.feather", "a.arrow", "a.jsonl"):
+        table = read(tmp_path / name)
+        assert table.frame.equals(ROWS), name
+        assert table.root == tmp_path
+
+
+def test_jsonl_with_keys_that_differ(tmp_path):
+    rows = [{"a": 1}, {"b": "x"}, {"a": 2.5, "b": None}]
+    got = frame(tmp_path, "\n".join(json.dumps(row) for row in rows), "a.jsonl")
+    assert got.rows() == [(1.0, None), (None, "x"), (2.5, None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "line 2: not JSON"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "line 2: not a JSON object"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}\n', "line 2: not UTF-8"),
+        ("a.jsonl", "", "an empty file"),
+        ("a.parquet", "no parquet", "damaged, or not parquet"),
+        ("a.arrow", "no arrow", "damaged, or not arrow"),
+        ("a.xlsx", "", "unknown ending '.xlsx'"),
+    ],
+)
+def test_unusable_files(tmp_path, name, content, message):
+    assert message in refused(write(tmp_path, name, content))
+
+
+def test_categorical_and_decimal_columns_become_strings_and_numbers(tmp_path):
+    pl.DataFrame(
+        {"c": pl.Series(["x", "y"], dtype=pl.Categorical), "d": pl.Series([1, 2], dtype=pl.Decimal(10, 2))}
+    ).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").frame.dtypes == [pl.String, pl.Float64]
+
+
+# In memory --------------------------------------------------------------------------------------------------------
+def test_all_tables_in_memory_give_the_same():
+    columns = {"n": [1.5, None], "s": ["x", "y"]}
+    expected = pl.DataFrame(columns)
+    rows = [{"n": 1.5, "s": "x"}, {"n": None, "s": "y"}]
+    for data in (expected, expected.lazy(), pd.DataFrame(columns), pa.table(columns), columns, rows):
+        assert read(data).frame.equals(expected), type(data)
+    table = Table(expected, "mine", None)
+    assert read(table) is table
+
+
+def test_pandas_columns_that_are_no_strings_and_an_index_that_is_left_out():
+    got = read(pd.DataFrame({0: [1, 2], "x": pd.Categorical(["a", "b"])}, index=[5, 6])).frame
+    assert got.columns == ["0", "x"]
+    assert got.dtypes == [pl.Int64, pl.String]
+
+
+def test_arrays_as_columns():
+    got = read({"x": np.arange(3), "y": np.array(["a", "b", "c"])}).frame
+    assert got.rows() == [(0, "a"), (1, "b"), (2, "c")]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "int is no source of rows"),
+        ([1, 2], "list is no source of rows"),
+        ([], "no rows"),
+        ({"a": []}, "no rows"),
+        (pl.DataFrame({"a": []}), "no rows"),
+        ({"a": [1, 2], "b": [1]}, "not a table"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "not a table"),
+        (pd.DataFrame({"a": [1, "x"]}, dtype=object), "not a table"),
+        ("nowhere.csv", "no such file or folder"),
+        ("hub:someone/some", "unknown source 'hub'"),
+    ],
+)
+def test_unusable_data(data, message):
+    assert message in refused(data)
+
+
+# Folders ----------------------------------------------------------------------------------------------------------
+def files(folder, *names):
+    for name in names:
+        write(folder, name, name)
+    return folder
+
+
+def test_a_folder_of_classes(tmp_path):
+    files(tmp_path, "cat/2.png", "cat/1.JPG", "dog/a/3.png", "dog/.hidden.png", ".git/x.png", "dog/notes.xyzzy")
+    table = read(tmp_path)
+    assert table.frame.columns == ["path", "class"]
+    assert sorted(table.frame.rows()) == [("cat/1.JPG", "cat"), ("cat/2.png", "cat"), ("dog/a/3.png", "dog")]
+    assert table.targets == ("class",)
+    assert table.root == tmp_path
+    assert len(table.notes) == 1
+    assert ".xyzzy" in table.notes[0]
+
+
+def test_a_folder_of_splits(tmp_path):
+    files(tmp_path, "train/a/1.txt", "train/b/2.txt", "val/a/3.txt", "test/b/4.txt")
+    assert set(read(tmp_path).frame.rows()) == {
+        ("train/a/1.txt", "a", "train"),
+        ("train/b/2.txt", "b", "train"),
+        ("val/a/3.txt", "a", "validation"),
+        ("test/b/4.txt", "b", "test"),
+    }
+
+
+def test_classes_that_are_called_like_splits(tmp_path):
+    assert set(read(files(tmp_path, "train/1.png", "test/2.png")).frame["class"]) == {"train", "test"}
+
+
+def test_a_flat_folder_has_no_classes(tmp_path):
+    table = read(files(tmp_path, "1.png", "2.png"))
+    assert table.frame.rows() == [("1.png",), ("2.png",)]
+    assert table.targets == ()
+
+
+def test_a_folder_with_a_table(tmp_path):
+    write(tmp_path, "list.csv", "path,y\nimages/1.png,a\n")
+    table = read(files(tmp_path, "images/1.png"))
+    assert table.frame.rows() == [("images/1.png", "a")]
+    assert resolve(table.root, "images/1.png") == (tmp_path / "images/1.png").resolve()
+    write(tmp_path, "other.csv", "path,y\n")
+    assert "holds 2 tables (list.csv, other.csv)" in refused(tmp_path)
+
+
+def test_unusable_folders(tmp_path):
+    assert "an empty folder" in refused(tmp_path)
+    assert "only files that end with .xyzzy" in refused(files(tmp_path, "a/1.xyzzy"))
+
+
+# Paths in cells ---------------------------------------------------------------------------------------------------
+def test_paths_stay_in_the_folder(tmp_path):
+    root = tmp_path / "data"
+    files(tmp_path, "data/in.txt", "data/sub/in.txt", "secret.txt")
+    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "inner.txt").symlink_to(root / "in.txt")
+    (root / "loop.txt").symlink_to(root / "loop.txt")
+    assert resolve(root, "sub/in.txt") == root / "sub/in.txt"
+    assert resolve(root, str(root / "in.txt")) == root / "in.txt"
+    assert resolve(root, "sub/../in.txt") == root / "in.txt"
+    assert resolve(root, "inner.txt") == root / "in.txt"
+    for cell, message in {
+        "../secret.txt": "leads out of",
+        "../nothing.txt": "leads out of",
+        str(tmp_path / "secret.txt"): "leads out of",
+        "/etc/passwd": "leads out of",
+        "link.txt": "leads out of",
+        "gone.txt": "no such file",
+        "sub": "not a file",
+        "loop.txt": "cannot be opened",
+        "x" * 5_000: "cannot be opened",
+        "a\0b": "not a path",
+    }.items():
+        with pytest.raises(Unreadable, match=message):
+            resolve(root, cell)
+
+
+def test_a_folder_that_is_itself_a_link(tmp_path):
+    files(tmp_path, "real/in.txt")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert resolve(tmp_path / "link", "in.txt") == tmp_path / "real/in.txt"
