@@ -165,6 +165,7 @@ def test_written_for_the_hub_it_is_the_same_model(architecture, folder, tmp_path
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", [name for name in CONFIGS if not name.endswith(("Learned", "ConvProcessing"))])
 def test_of_the_original_s_models_four_can_be_written_for_the_hub(architecture, tmp_path):
+    """Equal but for the last bits of the frequencies, which the two sources' `linspace` round differently."""
     import transformers
 
     config = transformers.PerceiverConfig(**CONFIGS[architecture], architectures=[architecture]).to_dict()
@@ -179,7 +180,7 @@ def test_of_the_original_s_models_four_can_be_written_for_the_hub(architecture, 
         mine, others = mine[:1], {"inputs": mine[0]}
     expected = port.eval()(**others).logits
     for name, value in flattened(model(*mine)).items():
-        assert relative(value, expected if name == "logits" else expected[name]) < 1e-5, name
+        assert relative(value, expected if name == "logits" else expected[name]) < 4e-5, name
 
 
 def test_the_activation_is_what_the_config_says(tmp_path):
