@@ -1,0 +1,145 @@
+"""Metrics in words: how numbers are written, and whether a model is better than its baselines.
+
+Not concerned with pages or pictures (`report.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perceivers.data.schema import Field
+from perceivers.modalities.base import Metrics
+from perceivers.modalities.metrics import LOWER_IS_BETTER
+
+NAMES = {
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "f1": "F1 (macro)",
+    "ece": "calibration error",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+    "r2": "R²",
+}
+SHARES = frozenset({"accuracy", "auroc", "f1", "ece", "precision", "recall"})  # between 0 and 1
+FEW = 100  # test rows below which an interval is called wide
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A model's value of the headline metric, in % of the scale's width, and in words."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    text: str
+    interval: str
+
+
+def metric_names(metrics: Metrics) -> list[str]:
+    """The metrics that have a value with an interval, in their order."""
+    return [name for name, found in metrics.items() if isinstance(found, dict) and "value" in found]
+
+
+def headline(metrics: Metrics) -> str:
+    """The metric that is named first to people: the first that is defined."""
+    names = metric_names(metrics)
+    return next((name for name in names if metrics[name]["value"] is not None), names[0])
+
+
+def written(x: float | None) -> str:
+    """A number with four digits, thousands apart; – where there is none."""
+    if x is None:
+        return "–"
+    return f"{x:,.0f}" if 1_000 <= abs(x) < 1e9 else f"{x:z.4g}"
+
+
+def value_text(name: str, x: float | None, field: Field) -> str:
+    """A metric's value for a person: accuracy in %, errors in the field's unit."""
+    if x is None:
+        return "–"
+    if name == "accuracy":
+        return f"{100 * x:.1f} %"
+    if name in SHARES or name == "r2":
+        return f"{x:z.3f}"
+    unit = "s" if field.options.get("date") else field.options.get("unit")
+    if unit is None:
+        return written(x)
+    return f"{written(x)} {unit}²" if name == "mse" else f"{written(x)} {unit}"
+
+
+def interval_text(name: str, found: Metrics) -> str:
+    """`95.6 to 98.9`, without unit; empty where there is no interval."""
+    if found["low"] is None:
+        return ""
+    plain = Field("", None, "ignore", ())
+    low, high = (value_text(name, found[end], plain).removesuffix(" %") for end in ("low", "high"))
+    return f"{low} to {high}"
+
+
+def headline_sentence(field: Field, metrics: Metrics) -> str:
+    """What the model reaches on the test rows, with its interval and n."""
+    name, n = headline(metrics), metrics["n"]
+    interval = interval_text(name, metrics[name])
+    around = f"95 % interval {interval}, " if interval else ""
+    r2 = metrics["r2"]["value"] if name == "mae" else None
+    explained = "" if r2 is None else f" R² is {value_text('r2', r2, field)}."
+    few = " With so few test rows the interval is wide." if n < FEW else ""
+    return f"The model {_reaches(name, metrics, field)} ({around}n\u00a0=\u00a0{n:,}).{explained}{few}"
+
+
+def _reaches(name: str, metrics: Metrics, field: Field) -> str:
+    value = value_text(name, metrics[name]["value"], field)
+    if name == "accuracy":
+        all_labels = " in all its labels" if field.options.get("labels") == "many" else ""
+        return f"is right{all_labels} in {value} of the test rows"
+    if name == "mae":
+        return f"is off by {value} on average"
+    return f"reaches {NAMES.get(name, name)} {value}"
+
+
+def verdict(metrics: Metrics, baselines: Mapping[str, Metrics]) -> str:
+    """Whether the model is better than the best baseline, by the intervals of the headline metric."""
+    name = headline(metrics)
+    rivals = {rival: found[name] for rival, found in baselines.items() if found[name]["value"] is not None}
+    ours = metrics[name]
+    if not rivals or ours["value"] is None:
+        return "There is no baseline to compare with."
+    sign = -1 if name in LOWER_IS_BETTER else 1
+    best = max(rivals, key=lambda rival: sign * rivals[rival]["value"])
+    theirs = rivals[best]
+    versus = f"the best simple baseline, {best} ({value_text(name, theirs['value'], Field('', None, 'ignore', ()))})"
+    if None in (ours["low"], theirs["low"]):
+        return f"Too few test rows to say whether it is better than {versus}."
+    if sign * ours["value"] > sign * theirs["value"] and _apart(ours, theirs):
+        return f"Clearly better than {versus}."
+    if sign * ours["value"] < sign * theirs["value"] and _apart(ours, theirs):
+        return f"Clearly worse than {versus}: use that, or train longer or with more data."
+    return f"Not clearly different from {versus}: the intervals overlap."
+
+
+def _apart(a: Metrics, b: Metrics) -> bool:
+    return a["low"] > b["high"] or a["high"] < b["low"]
+
+
+def bars(field: Field, metrics: Metrics, baselines: Mapping[str, Metrics]) -> list[Bar]:
+    """The bar of this model, then the baselines'; from 0 to 1 for shares, else from 0 to the farthest end."""
+    name = headline(metrics)
+    rows = {"this model": metrics[name], **{rival: found[name] for rival, found in baselines.items()}}
+    rows = {model: found for model, found in rows.items() if found["value"] is not None}
+    ends = [found[key] for found in rows.values() for key in ("value", "high") if found[key] is not None]
+    scale = 1.0 if name in SHARES else max([0.0, *ends]) or 1.0
+
+    def place(x: float) -> float:
+        return round(100 * min(1.0, max(0.0, x / scale)), 2)
+
+    return [
+        Bar(
+            model,
+            place(found["value"]),
+            place(found["value"] if found["low"] is None else found["low"]),
+            place(found["value"] if found["high"] is None else found["high"]),
+            value_text(name, found["value"], field),
+            interval_text(name, found),
+        )
+        for model, found in rows.items()
+    ]

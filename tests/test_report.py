@@ -1,0 +1,328 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from perceivers import figures, verdict
+from perceivers.data.schema import Field, Schema
+from perceivers.modalities import MODALITIES
+from perceivers.report import Summary, TargetResult, _section, model_card, write_report
+
+EVIL = "<script>alert('x')</script>"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags, attributes and text; and whether tags close in order."""
+
+    def __init__(self, content: str):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def says(self, text: str) -> bool:
+        return text in " ".join(" ".join(self.text).split())
+
+
+def category(categories, name="class", labels="one"):
+    options = {"categories": list(categories), "labels": labels, "class_weights": None}
+    return Field(name, "category", "target", (name,), options, reason="given")
+
+
+def number(name="price", role="target", columns=None, **options):
+    return Field(name, "number", role, columns or (name,), {**MODALITIES["number"].options, **options})
+
+
+def result(field, answers, truth, **baselines):
+    kind = MODALITIES[field.modality]
+    found = {name.replace("_", " "): kind.metrics(field, a, truth, None) for name, a in baselines.items()}
+    rows = np.arange(len(truth)) + 1_000
+    return TargetResult(field, kind, kind.metrics(field, answers, truth, None), answers, truth, rows, found)
+
+
+def classes(k=3, n=127, categories=None, seed=0):
+    random = np.random.default_rng(seed)
+    truth = np.r_[np.arange(k), random.integers(0, k, n - k)]
+    logits = random.normal(size=(n, k)) + 2 * (truth[:, None] == np.arange(k))
+    answers = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    field = category(categories or [f"class {i}" for i in range(k)])
+    return result(field, answers, truth, majority_class=np.full((n, k), 1 / k), random_forest=answers[::-1])
+
+
+def prices(n=131, k=1, **options):
+    truth = np.random.default_rng(1).normal(10, 3, size=(n, k))
+    field = number(columns=tuple(f"price {i}" for i in range(k)) if k > 1 else None, **options)
+    return result(field, truth + 0.1, truth, mean=np.full((n, k), 10.0), ridge=truth + 2)
+
+
+def summary(*targets, inputs=(), cell=lambda name, row: f"{name} {row}", **changes):
+    given = Summary(
+        title="things.csv",
+        data="things.csv: 847 rows",
+        command="perceivers train things.csv --target class",
+        schema=Schema((*inputs, *(t.field for t in targets))),
+        targets=list(targets),
+        history=[
+            {"step": s, "train_loss": 1 / s, "validation_loss": 2 / s if s % 5 == 0 else None, "lr": 1.0}
+            for s in range(1, 21)
+        ],
+        split_sizes={"train": 600, "validation": 120, "test": 127},
+        parameters=1_234_567,
+        size="tiny",
+        seconds=171.2,
+        steps=20,
+        notes=["3 rows could not be read and were left out."],
+        unreadable=["things.csv, row 9, photo: not a picture"],
+        cell=cell,
+        row_name=lambda row: f"row {row + 1}",
+        versions={"perceivers": "0.1.0", "torch": "2.13.0"},
+    )
+    return replace(given, **changes)
+
+
+def page(given, tmp_path):
+    write_report(given, tmp_path / "report.html")
+    return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def photo():
+    return Field("photo", "image", "input", ("photo",), {})
+
+
+def test_the_report_says_what_a_person_needs_to_judge(tmp_path):
+    found = page(summary(classes(), prices(unit="€"), inputs=[photo()]), tmp_path)
+    for text in (
+        "things.csv",
+        "class: is it good?",
+        "price: is it good?",
+        "The model is right in",
+        "The model is off by 0.1 € on average",
+        "Clearly better than the best simple baseline, ridge (2)",
+        "majority class",
+        "random forest",
+        "Confusion",
+        "Class by class",
+        "the most confident first",
+        "600 train, 120 validation, 127 test",
+        "3 rows could not be read",
+        "row 9, photo: not a picture",
+        "1,234,567 parameters",
+        "2 min 51 s",
+        "torch 2.13.0",
+        "perceivers train things.csv --target class",
+    ):
+        assert found.says(text), text
+
+
+def test_the_report_is_one_file_without_script_or_network(tmp_path):
+    found = page(summary(classes(), prices(), inputs=[photo()]), tmp_path)
+    assert "script" not in found.tags
+    assert not {"link", "iframe", "object"} & set(found.tags)
+    links = [value for name, value in found.attributes if name in ("src", "href", "xlink:href", "data", "action")]
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://[^\s\"')]+", content)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "@import" not in content
+    assert "prefers-color-scheme: dark" in content
+    assert len(content) < 300_000
+
+
+def test_names_and_cells_from_data_stay_text(tmp_path):
+    text = Field(EVIL, "text", "input", (EVIL,), {**MODALITIES["text"].options, "max_bytes": 99}, reason=EVIL)
+    target = classes(categories=[EVIL, "<b>", "&amp;"])
+    target = replace(target, field=replace(target.field, name=EVIL))
+    given = summary(
+        target,
+        prices(unit=EVIL),
+        inputs=[text],
+        cell=lambda name, row: MODALITIES["text"].draw(text, f"{EVIL} {row}"),
+        title=EVIL,
+        data=EVIL,
+        command=EVIL,
+        notes=[EVIL],
+        unreadable=[EVIL],
+        row_name=lambda row: EVIL,
+        versions={EVIL: EVIL},
+    )
+    found = page(given, tmp_path)
+    assert "script" not in found.tags
+    assert not any(name.startswith("on") for name, _ in found.attributes)
+    assert found.says(EVIL)
+    assert found.says("<b>")
+    assert found.says("&amp;")
+    assert "<script" not in model_card(given)
+
+
+def test_examples_are_the_most_confident_errors_first_and_drawn():
+    truth = np.zeros(200, int)
+    answers = np.tile([0.9, 0.1], (200, 1))
+    answers[[7, 11, 13]] = [[0.4, 0.6], [0.01, 0.99], [0.2, 0.8]]
+    given = result(category(["a", "b"]), answers, truth)
+    drawn = []
+
+    def cell(name, row):
+        drawn.append((name, row))
+        return "<i>drawn</i>"
+
+    section = _section(summary(given, inputs=[photo()], cell=cell), given)
+    assert [example.name for example in section["wrong"]] == ["row 1012", "row 1014", "row 1008"]
+    assert (section["wrong"][0].answer, section["wrong"][0].truth) == ("b", "a")
+    assert section["wrong"][0].remark == "99 % sure"
+    assert ("photo", 1_011) in drawn
+    assert all(example.right for example in section["right"])
+
+
+def test_confusion_counts_rows_by_true_class():
+    truth = np.array([0, 0, 0, 1, 1, 2])
+    asked = np.array([0, 0, 1, 1, 1, 0])
+    given = result(category("abc"), np.eye(3)[asked], truth)
+    matrix = _section(summary(given), given)["confusion"]
+    assert [[count for count, _, _ in cells] for _, cells in matrix["rows"]] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+
+
+def test_many_classes_show_the_most_confused_pairs_and_the_worst_classes(tmp_path):
+    k = 60
+    truth = np.arange(600) % k
+    asked = truth.copy()
+    asked[truth == 7] = 8
+    asked[np.flatnonzero(truth == 3)[:4]] = 5
+    given = result(category([f"c{i}" for i in range(k)]), np.eye(k)[asked], truth)
+    section = _section(summary(given), given)
+    assert section["confusion"] is None
+    assert section["pairs"] == [("c7", "c8", 10, "100%"), ("c3", "c5", 4, "40%")]
+    assert len(section["classes"]) == 50
+    assert section["classes"][0][0] == "c7"
+    assert section["more_classes"] == 10
+    assert page(summary(given), tmp_path).says("Most confused pairs")
+
+
+def test_several_labels_and_several_numbers(tmp_path):
+    random = np.random.default_rng(2)
+    truth = (random.random((113, 3)) < 0.4).astype(int)
+    answers = np.clip(truth + random.normal(0, 0.4, size=truth.shape), 0, 1)
+    labels = result(category(["red", "green", "blue"], "colours", "many"), answers, truth)
+    found = page(summary(labels, prices(k=2)), tmp_path)
+    assert found.says("right in all its labels in")
+    assert found.says("price 0: predicted against true")
+    assert found.says("price 1: predicted against true")
+    assert not found.says("Confusion")
+
+
+def test_a_run_without_history_baselines_or_errors_is_still_a_report(tmp_path):
+    truth = np.arange(40) % 2
+    perfect = result(category("ab"), np.eye(2)[truth], truth)
+    found = page(summary(perfect, history=[], notes=[], unreadable=[], command=""), tmp_path)
+    assert found.says("There is no baseline to compare with.")
+    assert found.says("With so few test rows the interval is wide.")
+    assert not found.says("Learning")
+    assert not found.says("Wrong (")
+
+
+def test_the_same_run_gives_the_same_report(tmp_path):
+    given = summary(classes(), prices())
+    for name in ("a", "b"):
+        write_report(given, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def metric(name, value, low, high, n=500):
+    return {"n": n, name: {"value": value, "low": low, "high": high}}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "says"),
+    [
+        (
+            "accuracy",
+            (0.9, 0.85, 0.95),
+            (0.7, 0.6, 0.8),
+            "Clearly better than the best simple baseline, forest (70.0 %)",
+        ),
+        ("accuracy", (0.7, 0.6, 0.8), (0.9, 0.85, 0.95), "Clearly worse"),
+        ("accuracy", (0.8, 0.7, 0.9), (0.75, 0.65, 0.85), "the intervals overlap"),
+        ("mae", (1.0, 0.9, 1.1), (2.0, 1.5, 2.5), "Clearly better"),
+        ("mae", (2.0, 1.5, 2.5), (1.0, 0.9, 1.1), "Clearly worse"),
+        ("mae", (2.0, None, None), (1.0, None, None), "Too few test rows"),
+    ],
+)
+def test_the_verdict_follows_the_intervals(name, ours, theirs, says):
+    constant = metric(name, 0.1, 0.1, 0.1) if name == "accuracy" else metric(name, 9.0, 9.0, 9.0)
+    assert says in verdict.verdict(metric(name, *ours), {"constant": constant, "forest": metric(name, *theirs)})
+
+
+def test_bars_share_one_scale():
+    field = number()
+    first, second = verdict.bars(field, metric("mae", 2.0, 1.0, 3.0), {"mean": metric("mae", 3.0, 2.0, 4.0)})
+    assert (first.name, first.low, first.value, first.high) == ("this model", 25, 50, 75)
+    assert (second.name, second.low, second.value, second.high) == ("mean", 50, 75, 100)
+    share = verdict.bars(field, metric("accuracy", 0.5, 0.4, 0.6), {})[0]
+    assert (share.low, share.value, share.high, share.text) == (40, 50, 60, "50.0 %")
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(None, "–"), (0.123456, "0.1235"), (1234.5, "1,234"), (-0.0, "0"), (2.5e12, "2.5e+12"), (12.0, "12")],
+)
+def test_numbers_are_written_short(x, text):
+    assert verdict.written(x) == text
+
+
+def test_figures_are_svg_in_the_colours_of_the_page():
+    random = np.random.default_rng(3)
+    values = random.normal(size=2_003)
+    history = [{"step": s, "train_loss": 1.0, "validation_loss": None, "lr": None} for s in range(5_000)]
+    for svg in (
+        figures.learning_curves(history),
+        figures.predicted_and_true(values, values),
+        figures.residuals(values, np.zeros(2_003)),
+    ):
+        root = ElementTree.fromstring(svg)
+        assert root.get("role") == "img"
+        assert "currentColor" in svg
+        assert "var(--accent)" in svg
+        assert not any(sentinel in svg for sentinel in figures.COLOURS)
+        ids = [element.get("id") for element in root.iter() if element.get("id")]
+        assert len(ids) == len(set(ids))
+        assert len(svg) < 200_000
+
+
+def test_the_card_has_the_results_and_how_to_use_the_model():
+    card = model_card(summary(classes(categories=["a|b", "c", "d"]), prices(), inputs=[photo()]))
+    assert card.startswith("# things.csv\n")
+    assert "Reads photo (image)." in card
+    rows = [line for line in card.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0].strip("| ") for row in rows[1:4]] == ["this model", "majority class", "random forest"]
+    assert len({row.count("|") for row in rows[:4]}) == 1
+    assert "perceivers predict model new.csv" in card
+    assert 'model = pv.load("model")' in card
+    assert "## Licence" in card
+    assert "\n\n\n" not in card
+
+
+def test_a_card_keeps_names_from_becoming_markup():
+    given = summary(prices(), title="a | b_c `d`\n# e [x](y)")
+    assert model_card(given).startswith("# a \\| b\\_c \\`d\\` \\# e \\[x\\](y)\n")
