@@ -1,7 +1,6 @@
 """What happens before and after the six models, against the original's arrays and against `transformers`."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +10,10 @@ from hypothesis import strategies as st
 from naive import relative
 from reduced import GOLDENS, REDUCED
 
+from perceivers.core.positions import grid
 from perceivers.errors import Unreadable
 from perceivers.published import clips, flow, load_original, pictures, text
+from perceivers.published.inputs import FourierPositions
 from perceivers.published.sources import ORIGINAL, xla_linspace
 
 TOKENS = json.loads((GOLDENS / "bytes_tokenizer.json").read_text())
@@ -240,12 +241,18 @@ def test_clips_of_other_sizes_are_refused():
         clips.prepare(np.zeros((2, 5, 5, 3)), (16, 16))
 
 
-# Frequencies --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["imagenet_fourier", "imagenet_conv", "flow", "video_audio", "video_image"])
-def test_the_original_s_frequencies_to_the_bit(name):
-    goldens = np.load(GOLDENS / "fourier_features.npz")
-    cases = json.loads((GOLDENS / "fourier_features.json").read_text())["cases"]
-    case = next(case for case in cases if case["name"] == f"full_{name}")
-    for resolution, expected in zip(case["max_resolution"], goldens[f"full_{name}_freq_bands"], strict=True):
-        frequencies = partial(xla_linspace, 1.0, resolution / 2)(case["num_bands"])
-        assert np.array_equal(frequencies, expected)
+# Positions ----------------------------------------------------------------------------------------------------------
+CASES = json.loads((GOLDENS / "fourier_features.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c["name"].startswith("full_")], ids=lambda case: case["name"])
+def test_position_features_of_the_published_sizes(case):
+    """Axes and frequencies to the bit; so the features agree where another rounding differs by 6e-3."""
+    goldens, name = np.load(GOLDENS / "fourier_features.npz"), case["name"]
+    for resolution, expected in zip(case["max_resolution"], goldens[f"{name}_freq_bands"], strict=True):
+        assert np.array_equal(xla_linspace(1.0, resolution / 2, case["num_bands"]), expected)
+    rows, positions = goldens[f"{name}_rows"], goldens[f"{name}_positions"]
+    assert np.array_equal(grid(case["index_dims"], linspace=xla_linspace)[rows], positions)
+    module = FourierPositions(case["num_bands"], case["max_resolution"], xla_linspace)
+    features = module.on_grid(case["index_dims"], torch.zeros(()))[rows]
+    assert relative(features, goldens[f"{name}_features"]) < 1e-6

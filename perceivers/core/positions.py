@@ -4,7 +4,7 @@ Not concerned with what stands at a position, nor with how the two are joined.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -12,12 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def grid(shape: Sequence[int], device: torch.device | None = None) -> Float[Tensor, "m d"]:
+def grid(
+    shape: Sequence[int],
+    device: torch.device | None = None,
+    linspace: Callable[[float, float, int], Tensor] = torch.linspace,
+) -> Float[Tensor, "m d"]:
     """The positions of a grid's cells, each axis from -1 to 1 inclusive, the last axis fastest.
 
     An axis of one cell stands at -1, as `linspace` has it.
     """
-    axes = [torch.linspace(-1.0, 1.0, size, device=device) for size in shape]
+    axes = [linspace(-1.0, 1.0, size).to(device) for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(shape))
 
 

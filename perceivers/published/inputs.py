@@ -22,7 +22,7 @@ FeaturesAndPositions = tuple[Float[Tensor, "b m f"], Float[Tensor, "m p"]]
 
 
 class FourierPositions(nn.Module):
-    """Fourier features with the frequencies of one source's `linspace`, which decides their last bits."""
+    """Fourier features by one source's `linspace`, which decides their last bits."""
 
     def __init__(self, num_bands: int, resolution: Sequence[int], linspace: Callable[..., Tensor]):
         super().__init__()
@@ -35,7 +35,7 @@ class FourierPositions(nn.Module):
 
     def on_grid(self, shape: Sequence[int], like: Tensor) -> Float[Tensor, "m p"]:
         """The features of a grid's cells, from -1 to 1 inclusive."""
-        return self(grid(shape, like.device).to(like.dtype))
+        return self(grid(shape, like.device, self.linspace).to(like.dtype))
 
 
 class ByteInputs(nn.Module):
