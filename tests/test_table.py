@@ -46,6 +46,14 @@ def test_a_number_is_read_from_whatever_a_table_holds():
     assert read(field, True) == [1.0]
 
 
+def test_dates_in_strings_of_another_format():
+    field = fitted("day", "number", ["31.12.2020", "1.1.2021"], date="%d.%m.%Y")
+    assert modality(field).read(field, "2.1.1970") == 86_400
+    assert modality(field).read(field, date(1970, 1, 2)) == 86_400
+    with pytest.raises(Unreadable, match=r"expected a date written as %d\.%m\.%Y"):
+        modality(field).read(field, "1970-01-02")
+
+
 def test_dates_are_seconds_since_1970():
     field = fitted("day", "number", [date(2020, 1, 1), date(2021, 1, 1)], date=True)
     read = modality(field).read

@@ -190,18 +190,17 @@ def _check_encoding(path: Path) -> None:
 def _check_rows(path: Path, separator: str, width: int) -> None:
     """Raises BadInput with the first row that has another number of cells than the header, or never ends."""
     limit = csv.field_size_limit(sys.maxsize)
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file, delimiter=separator, strict=True)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
             for number, row in enumerate(row for row in reader if row):
                 if len(row) != width:
                     raise BadInput(
                         f"{path}, row {number} (line {reader.line_num}): {len(row)} cells where the header has {width}"
                         f"; the separator is {separator!r}: quote a cell that contains it"
                     )
-    except csv.Error as error:
-        raise BadInput(
-            f"{path}, line {reader.line_num}: {error}: a quote must be closed, and doubled within quotes"
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
+        except csv.Error as error:
+            message = f"{path}, line {reader.line_num}: {error}: a quote must be closed, and doubled within quotes"
+            raise BadInput(message) from error
+        finally:
+            csv.field_size_limit(limit)

@@ -115,7 +115,7 @@ def _values(table: Table, field: Field) -> str:
 
 
 def _shown(cells: pl.Series, field: Field) -> str:
-    if cells.dtype == pl.Array:
+    if isinstance(cells.dtype, pl.Array):
         return f"{' × '.join(str(n) for n in cells.dtype.shape)} arrays"
     if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"

@@ -174,8 +174,8 @@ def _dates(column: Column) -> Reading | None:
 def _long_text(column: Column) -> Reading | None:
     if not column.is_string or column.target:
         return None
-    words = int(column.sample(SAMPLE_CELLS).str.count_matches(r"\S+").median())
-    return Reading("text", {}, f"a median of {words} words") if words > LONG_WORDS else None
+    words: Any = column.sample(SAMPLE_CELLS).str.count_matches(r"\S+").median()
+    return Reading("text", {}, f"a median of {words:g} words") if words > LONG_WORDS else None
 
 
 def _identifier(column: Column) -> Reading | None:
@@ -188,7 +188,8 @@ def _identifier(column: Column) -> Reading | None:
     if column.is_string and not column.cells.str.contains(r"\s").any():
         return Reading(None, {}, f"an identifier: {column.distinct:,} distinct one-word strings, none twice")
     if column.cells.dtype.is_integer() and not column.missing:
-        first, last = int(column.cells.min()), int(column.cells.max())
+        ends: Any = (column.cells.min(), column.cells.max())
+        first, last = ends
         if last - first + 1 == column.rows:
             return Reading(None, {}, f"counts the rows from {first} to {last}")
     return None
@@ -215,7 +216,7 @@ def _classes(column: Column) -> Reading | None:
         return Reading("category", _labels(column), "true or false")
     if not column.target or column.distinct > CLASSES or (column.cells != column.cells.round()).any():
         return None
-    fewest = column.cells.value_counts()["count"].min()
+    fewest: Any = column.cells.value_counts()["count"].min()
     if fewest < ROWS_PER_CLASS:
         return None
     return Reading("category", _labels(column), f"{column.distinct} integers, each in at least {fewest} rows")

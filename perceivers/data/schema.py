@@ -3,7 +3,7 @@
 Not concerned with how a schema is inferred (`infer.py`) nor with what a modality does with its options.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,12 +136,14 @@ def _field(row: Any, where: str) -> Field:
     return Field(name, modality, role, tuple(str(c) for c in columns), row)
 
 
-def _split(row: Mapping[str, Any], where: str) -> Split:
-    if not isinstance(row, dict) or (unknown := row.keys() - Split.__dataclass_fields__.keys()):
-        raise BadInput(f"{where}: split has column, fractions, seed, group and time, got {sorted(unknown or [row])}")
+def _split(row: Any, where: str) -> Split:
+    known = list(Split.__dataclass_fields__)
+    if not isinstance(row, dict) or not row.keys() <= set(known):
+        raise BadInput(f"{where}: split has {', '.join(known)}, got {row!r}")
     row = dict(row)
-    fractions: Sequence[float] = row.pop("fractions", Split.fractions)
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {list(fractions)}")
+    fractions = row.pop("fractions", list(Split.fractions))
+    shares = isinstance(fractions, list) and len(fractions) == 3 and all(isinstance(x, int | float) for x in fractions)
+    if not shares or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {fractions}")
     a, b, c = (float(x) for x in fractions)
     return Split(fractions=(a, b, c), **row)

@@ -28,8 +28,9 @@ SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999: what a d
 
 
 class Number(Modality):
-    """Numbers and dates. Options: `unit`, for people; `date` (values are seconds since 1970, UTC); and of train, for
-    each column, `mean`, `std` and `quantiles` (from the least value to the greatest, at equal shares of the rows).
+    """Numbers and dates. Options: `unit`, for people; `date` (True, or how strings write it, such as %d.%m.%Y: values
+    are seconds since 1970, UTC); and of train, for each column, `mean`, `std` and `quantiles` (from the least value to
+    the greatest, at equal shares of the rows).
 
     An example is float64 (k), one value for each column, NaN where missing.
     """
@@ -67,7 +68,7 @@ class Number(Modality):
             values = np.array(cells, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):  # strings that are empty, dates …: one by one
             rows = [cell if k > 1 else (cell,) for cell in cells]
-            values = np.array([[_number(value) for value in row] for row in rows])
+            values = np.array([[_number(value, field.options["date"]) for value in row] for row in rows])
         if values.shape not in ((len(cells),), (len(cells), k)):
             raise Unreadable(f"{str(cells[0])[:60]} came, expected {'a number' if k == 1 else f'{k} numbers'}")
         if np.isinf(values).any():
@@ -124,9 +125,15 @@ class Number(Modality):
         return metrics.regression(answer, np.reshape(truth, answer.shape), groups)
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, how: bool | str = False) -> float:
+    """A value as a number, dates as seconds. `how` is the format of dates in strings, where it is not ISO 8601."""
     if is_missing(value):
         return np.nan
+    if isinstance(how, str) and isinstance(value, str):
+        try:
+            return _number(datetime.strptime(value.strip(), how))
+        except ValueError as error:
+            raise Unreadable(f"{value[:60]!r} came, expected a date written as {how}") from error
     if isinstance(value, date):  # a datetime is one, too
         moment = value if isinstance(value, datetime) else datetime.combine(value, time())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
