@@ -52,6 +52,8 @@ def test_dates_in_strings_of_another_format():
     assert modality(field).read(field, date(1970, 1, 2)) == 86_400
     with pytest.raises(Unreadable, match=r"expected a date written as %d\.%m\.%Y"):
         modality(field).read(field, "1970-01-02")
+    compact = fitted("day", "number", ["20201231", "20210101"], date="%Y%m%d")
+    assert modality(compact).read_all(compact, ["19700102", None])[0] == 86_400
 
 
 def test_dates_are_seconds_since_1970():

@@ -53,7 +53,7 @@ class Modality(ABC):
         Raises Unreadable with one line that says what came and what was expected.
         """
 
-    def read_all(self, field: Any, cells: Sequence[Any]) -> Sequence[Any] | None:
+    def read_all(self, field: Any, cells: Sequence[Any]) -> Sequence[Any] | np.ndarray | None:
         """All examples of a column at once, indexable by an integer array, where that is cheap; else None."""
         return None
 
@@ -70,7 +70,7 @@ class Modality(ABC):
         return 1
 
     @abstractmethod
-    def collate(self, field: Any, examples: Sequence[Any]) -> Part:
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """Examples (None where missing) → padded tensors. The docstring is the array contract."""
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:

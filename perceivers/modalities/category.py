@@ -83,7 +83,7 @@ class Category(Modality):
             raise Unreadable(f"{one!r} is none of the categories known from training: {_some(known)}")
         return known.get(one, len(known))
 
-    def collate(self, field: Any, examples: Sequence[int | np.ndarray | None]) -> Part:
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`labels` (b l) int64, for k categories: the index of each label; k for an unseen one, k + 1 where the cell is
         missing, -1 to fill up. l is 1 where labels are one, and at least 1 where they are many.
         """

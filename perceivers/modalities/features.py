@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from torch.nn.functional import interpolate
 
@@ -25,8 +25,7 @@ def texts() -> Pipeline:
     """Bytes → TF-IDF of words and of character 2- to 5-grams within words."""
     words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", max_features=MOST_TERMS, sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=MOST_TERMS, sublinear_tf=True)
-    union = FeatureUnion([("words", words), ("characters", characters)])
-    return make_pipeline(FunctionTransformer(_decode_all), union)
+    return make_pipeline(FunctionTransformer(_decode_all), make_union(words, characters))
 
 
 def _decode_all(examples: Sequence[np.ndarray | None]) -> list[str]:

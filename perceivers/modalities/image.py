@@ -101,7 +101,7 @@ class Image(Modality):
         shrunk = min(1.0, field.options["resize"] / max(h, w, 1)) if field.options["resize"] else 1.0
         return max(1, round(h * w * shrunk**2 / field.options["patch"] ** 2))
 
-    def collate(self, field: Any, examples: Sequence[np.ndarray | None]) -> Part:
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`pixels` (b H W c) float32 in [0, 1], 0 beyond each picture; `sizes` (b 2) int64, its height and width, or 0
         where missing. H, W ≥ 1 are the largest of the batch.
         """

@@ -64,18 +64,14 @@ class Number(Modality):
     def read_all(self, field: Any, cells: Sequence[Any]) -> np.ndarray:
         """float64 (n k), NaN where missing. Raises Unreadable at infinities and at what is no number."""
         k = len(field.columns)
-        try:
-            values = np.array(cells, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):  # strings that are empty, dates …: one by one
-            rows = [cell if k > 1 else (cell,) for cell in cells]
-            values = np.array([[_number(value, field.options["date"]) for value in row] for row in rows])
+        values = _values(cells, k, field.options["date"])
         if values.shape not in ((len(cells),), (len(cells), k)):
             raise Unreadable(f"{str(cells[0])[:60]} came, expected {'a number' if k == 1 else f'{k} numbers'}")
         if np.isinf(values).any():
             raise Unreadable("infinity came, expected a finite number, or nothing where it is missing")
         return values.reshape(len(cells), k)
 
-    def collate(self, field: Any, examples: Sequence[np.ndarray | None]) -> Part:
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """For k columns: `values` (b k) float32, standardised by train's mean and std, at most 1e6 away from 0;
         `ranks` (b k) float32 in [0, 1], the share of train's values below; `present` (b k). 0 where not present.
         """
@@ -123,6 +119,14 @@ class Number(Modality):
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         return metrics.regression(answer, np.reshape(truth, answer.shape), groups)
+
+
+def _values(cells: Sequence[Any], columns: int, how: bool | str) -> np.ndarray:
+    if not isinstance(how, str):  # a date such as 20261123 would pass for a number
+        with suppress(TypeError, ValueError, OverflowError):
+            return np.array(cells, dtype=np.float64)
+    rows = [cell if columns > 1 else (cell,) for cell in cells]  # strings that are empty, dates …
+    return np.array([[_number(value, how) for value in row] for row in rows])
 
 
 def _number(value: Any, how: bool | str = False) -> float:

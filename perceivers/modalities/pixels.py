@@ -18,7 +18,7 @@ from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "PPM", "BMP", "GIF")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
@@ -131,7 +131,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     return np.clip(array, 0, 1).astype(np.float32)
 
 
-def _open(path: Path, max_pixels: int) -> "Image.Image":
+def _open(path: Path, max_pixels: int) -> "ImageFile.ImageFile":
     """A picture of which only the header is read."""
     from PIL import Image
 
@@ -182,7 +182,7 @@ def _pixels(image: "Image.Image") -> np.ndarray:
     return np.asarray(image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB"))
 
 
-def _raw_mode(image: "Image.Image") -> str:
+def _raw_mode(image: "ImageFile.ImageFile") -> str:
     """How the samples stand in the file, in Pillow's words."""
     if not image.tile:
         return image.mode
