@@ -10,6 +10,7 @@ from naive import relative
 from reduced import GOLDENS, REDUCED
 from safetensors.torch import load_file, save_file
 
+from perceivers.core.attention import record_attention
 from perceivers.core.inputs import join
 from perceivers.errors import BadInput
 from perceivers.published import export_hub, load, load_original
@@ -141,6 +142,22 @@ def test_outputs_and_arrays_on_the_way(architecture, folder):
     latents = ours.perceiver.encode(array, mask)
     assert relative(latents, expected.hidden_states[0]) < 1e-5
     assert relative(ours.perceiver.process(latents), expected.hidden_states[-1]) < 1e-5
+
+
+@torch.no_grad()
+def test_attention_that_is_recorded_is_theirs(architecture, folder):
+    ours, their = load(folder), theirs(architecture)
+    mine, others = arguments(architecture)
+    expected = their(**others, output_attentions=True)
+    if architecture == "PerceiverForMultimodalAutoencoding":
+        with record_attention(ours) as weights:
+            ours.encode(*mine)
+    else:
+        with record_attention(ours) as weights:
+            ours(*mine)
+        assert relative(weights["perceiver.decoder.attention"][0], expected.cross_attentions[-1]) < 1e-5
+    assert relative(weights["perceiver.encoder.attention"][0], expected.cross_attentions[0]) < 1e-5
+    assert relative(weights["perceiver.block.0.attention"][0], expected.attentions[0]) < 1e-5
 
 
 @torch.no_grad()
@@ -384,6 +401,23 @@ def test_an_empty_folder_a_stray_file_and_an_unknown_name(tmp_path):
         load(tmp_path / "config.json")
     with pytest.raises(BadInput, match="no published model"):
         load("deepmind/language")
+
+
+def test_a_published_name_is_fetched_once_and_offline_is_said(whole, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or str(whole))
+    assert load("deepmind/language-perceiver").sizes.length == 37
+    assert asked == ["deepmind/language-perceiver"]
+
+    def offline(name, **_):
+        raise OfflineModeIsEnabled("no connection\nmore lines")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(BadInput, match="deepmind/language-perceiver: cannot be fetched: no connection: give a folder"):
+        load("deepmind/language-perceiver")
 
 
 def test_names_of_classes_are_kept(tmp_path):

@@ -89,6 +89,15 @@ def test_each_language_row_by_itself():
 
 
 @torch.no_grad()
+def test_a_short_text_is_the_padded_one():
+    model, goldens = load("language")
+    ids, mask = (torch.from_numpy(goldens[key][1:2]) for key in ("inputs", "input_mask"))
+    length = int(mask.sum())
+    short = model(ids[:, :length], torch.ones(1, length, dtype=torch.bool))
+    assert relative(short, goldens["output"][1:2]) < 1e-5
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", ["imagenet_fourier", "imagenet_conv"])
 def test_other_image_sizes(name):
     model, goldens = load(name)

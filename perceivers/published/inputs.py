@@ -39,7 +39,7 @@ class FourierPositions(nn.Module):
 
 
 class ByteInputs(nn.Module):
-    """Ids (b length) → embedded bytes with learned positions added (b length c)."""
+    """Ids (b m) → embedded bytes with learned positions added (b m c), m up to `length`."""
 
     def __init__(self, vocabulary: int, length: int, channels: int):
         super().__init__()

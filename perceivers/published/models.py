@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from perceivers.core.attention import linear
 from perceivers.core.perceiver import PerceiverIO, build
@@ -48,7 +49,10 @@ class Published(nn.Module, Generic[S]):
 
 
 class MaskedLanguage(Published[LanguageSizes]):
-    """Ids of bytes (b length) → logits (b length vocabulary). `mask` is True where there is text."""
+    """Ids of bytes (b m) → logits (b length vocabulary), for the places beyond m too.
+
+    `mask` is True where there is text.
+    """
 
     def __init__(self, sizes: LanguageSizes, source: Source):
         super().__init__(sizes, source)
@@ -57,11 +61,13 @@ class MaskedLanguage(Published[LanguageSizes]):
         self.bias = nn.Parameter(torch.zeros(sizes.vocabulary))
 
     def forward(
-        self, ids: Int[Tensor, "b length"], mask: Bool[Tensor, "b length"] | None = None
+        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"] | None = None
     ) -> Float[Tensor, "b length vocabulary"]:
         latents = self.perceiver.process(self.perceiver.encode(self.inputs(ids), mask))
-        asked = mask if self.source.masks_queries else None
-        outputs = self.perceiver.decode(latents, self.queries(len(ids)), asked)
+        seeing = None
+        if mask is not None and self.source.masks_queries:
+            seeing = pad(mask, (0, self.sizes.length - ids.shape[1]), value=False)
+        outputs = self.perceiver.decode(latents, self.queries(len(ids)), seeing)
         return outputs @ self.inputs.embedding.array.T + self.bias
 
 
