@@ -12,6 +12,7 @@ import torch
 
 import perceivers
 from perceivers.baselines import baselines
+from perceivers.data.loading import with_target
 from perceivers.data.randomness import permutation
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
 from perceivers.files import write_atomic
@@ -41,12 +42,12 @@ def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
     train = data.rows.readable(np.sort(permutation(0, 0, kept)[:BASELINE_ROWS]))
     test = data.rows.readable(data.parts["test"])
     data.rows.check()
-    truth, present = data.truth(field, np.concatenate([train, test]))
-    train, test = train[present[: len(train)]], test[present[len(train) :]]
+    labelled = with_target(data.table, [field])
+    train, test = train[labelled[train]], test[labelled[test]]
     inputs = {f.name: (f, modality(f), data.rows.columns[f.name]) for f in data.schema.inputs}
     group = data.schema.split.group
     groups = None if group is None else data.table.frame[group].gather(test).to_list()
-    return baselines(inputs, field, modality(field), truth, train, test, groups)
+    return baselines(inputs, field, modality(field), data.rows.columns[field.name], train, test, groups)
 
 
 def write(
@@ -67,7 +68,7 @@ def write(
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
     if failed:
         notes.append(f"{len(failed):,} rows could not be read and were left out.")
-    if without := data.without_target:
+    if without := int((~with_target(data.table, data.schema.targets)).sum()):
         notes.append(f"{without:,} rows have no target and were left out.")
     summary = Summary(
         title=data.table.name,
