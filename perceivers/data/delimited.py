@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -37,13 +38,30 @@ def read_delimited(path: Path) -> pl.DataFrame:
     quotes = _count_quotes(path)
     if quotes % 2:
         _check_rows(path, separator, len(names))
+    table = _read_strings(path, separator, names, skipped=blank, newlines=quotes > 0)
+    if not table.num_rows:
+        raise BadInput(f"{path}: a header without rows: nothing to read")
+    kept = _quoted_digits(head, separator, names) if quotes else frozenset()
+    arrow = dict(zip(names, table.columns, strict=True))
+    del table
+
+    def typed(name: str) -> pl.Series:
+        cells = pl.Series(name, arrow.pop(name))  # frees one column after the other
+        return cells if name in kept else numbers_or_strings(cells, decimal_comma=separator == ";")
+
+    with ThreadPoolExecutor(2) as pool:
+        return pl.DataFrame(list(pool.map(typed, names)))
+
+
+def _read_strings(path: Path, separator: str, names: list[str], *, skipped: int, newlines: bool) -> pa.Table:
+    """Every cell as a string, null where empty; `skipped` blank lines stand before the header. Raises BadInput."""
     try:
-        table = arrow_csv.read_csv(
+        return arrow_csv.read_csv(
             path,
             read_options=arrow_csv.ReadOptions(
-                column_names=names, skip_rows=blank, skip_rows_after_names=1, block_size=CHUNK
+                column_names=names, skip_rows=skipped, skip_rows_after_names=1, block_size=CHUNK
             ),
-            parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=quotes > 0),
+            parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=newlines),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
@@ -52,16 +70,6 @@ def read_delimited(path: Path) -> pl.DataFrame:
         _check_encoding(path)
         _check_rows(path, separator, len(names))
         raise BadInput(f"{path}: cannot be read as a table: {error}") from error
-    if not table.num_rows:
-        raise BadInput(f"{path}: a header without rows: nothing to read")
-    kept = _quoted_digits(head, separator, names) if quotes else frozenset()
-    arrow = dict(zip(names, table.columns, strict=True))
-    del table
-    columns = []
-    for name in names:
-        cells = pl.Series(name, arrow.pop(name))  # frees one column after the other
-        columns.append(cells if name in kept else numbers_or_strings(cells, decimal_comma=separator == ";"))
-    return pl.DataFrame(columns)
 
 
 def find_separator(head: str) -> str:

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,6 @@ class Column:
     name: str
     cells: pl.Series
     rows: int
-    distinct: int
     root: Path | None
     known: str | None  # the modality, where the source knows it
     target: bool
@@ -51,6 +51,15 @@ class Column:
     @property
     def is_string(self) -> bool:
         return self.cells.dtype == pl.String
+
+    @cached_property
+    def distinct(self) -> int:
+        return self.cells.n_unique()
+
+    @property
+    def is_constant(self) -> bool:
+        nested = self.cells.dtype.is_nested() or self.cells.dtype == pl.Object
+        return not nested and not self.missing and bool((self.cells == self.cells[0]).all())
 
     @property
     def missing(self) -> int:
@@ -73,17 +82,11 @@ def present(cells: pl.Series) -> pl.Series:
 
 def columns(table: Table, targets: tuple[str, ...] = ()) -> list[Column]:
     """What the rules ask of every column of a table."""
-    cells = {name: present(table.frame[name]) for name in table.frame.columns}
-    flat = {n: c.dtype for n, c in cells.items() if not c.dtype.is_nested() and c.dtype != pl.Object}
-    counts = table.frame.select(pl.col(n).n_unique() for n in flat).row(0, named=True) if flat else {}
-    found = []
-    for name, those in cells.items():
-        distinct = counts.get(name, len(those))
-        if len(those) < table.frame.height and name in counts:
-            distinct = those.n_unique()
-        known = table.modalities.get(name)
-        found.append(Column(name, those, table.frame.height, distinct, table.root, known, name in targets))
-    return found
+    frame, known = table.frame, table.modalities
+    return [
+        Column(name, present(frame[name]), frame.height, table.root, known.get(name), name in targets)
+        for name in frame.columns
+    ]
 
 
 def read_column(column: Column) -> Reading:
@@ -100,7 +103,7 @@ def _known(column: Column) -> Reading | None:
 def _constant(column: Column) -> Reading | None:
     if not len(column.cells):
         return Reading(None, {}, "every cell is empty")
-    if column.distinct == 1 and not column.missing and not column.target:
+    if column.is_constant and not column.target:
         return Reading(None, {}, f"constant: {str(column.cells[0])[:30]!r} in every row")
     return None
 
@@ -183,14 +186,12 @@ def _identifier(column: Column) -> Reading | None:
         return None
     if ID_NAME.search(column.name):
         return Reading(None, {}, "named like an identifier")
-    if column.distinct < len(column.cells):
-        return None
-    if column.is_string and not column.cells.str.contains(r"\s").any():
+    if column.is_string and column.distinct == len(column.cells) and not column.cells.str.contains(r"\s").any():
         return Reading(None, {}, f"an identifier: {column.distinct:,} distinct one-word strings, none twice")
-    if column.cells.dtype.is_integer() and not column.missing:
+    if column.cells.dtype.is_integer():
         ends: Any = (column.cells.min(), column.cells.max())
         first, last = ends
-        if last - first + 1 == column.rows:
+        if last - first + 1 == column.rows == column.distinct:
             return Reading(None, {}, f"counts the rows from {first} to {last}")
     return None
 
@@ -223,8 +224,7 @@ def _classes(column: Column) -> Reading | None:
 
 
 def _numbers(column: Column) -> Reading:
-    kind = "integers" if column.cells.dtype.is_integer() else "numbers"
-    return Reading("number", {}, f"{column.distinct:,} distinct {kind} in {len(column.cells):,} rows")
+    return Reading("number", {}, "integers" if column.cells.dtype.is_integer() else "decimal numbers")
 
 
 def _labels(column: Column) -> dict[str, Any]:
