@@ -58,7 +58,7 @@ tables = st.integers(12, 150).flatmap(
 
 
 @given(tables)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_row_is_lost_and_equal_inputs_and_classes_are_where_they_belong(drawn):
     x, y, _, seed = drawn
     assume(len(set(x)) >= 6)
@@ -99,7 +99,7 @@ def test_groups_stay_together_and_so_do_equal_inputs_where_it_is_possible(drawn)
 def test_folds(drawn, k):
     x, y, _, seed = drawn
     n = len(x)
-    assume(len(set(x)) >= 4 * k)
+    assume(max(x.count(value) for value in x) <= n / 8)
     rows = table(x=x, y=y)
     found = folds(rows, schema(), every(rows), k, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([parts["test"] for parts in found])), every(rows))

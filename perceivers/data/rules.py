@@ -148,7 +148,7 @@ def _pictures(paths: list[Path]) -> Reading:
             continue  # reading will name it
     side = int(np.median(sides)) if sides else 0
     if side > LONGEST_SIDE:
-        reason = f"names of pictures, half of them longer than {side} pixels: scaled down to {LONGEST_SIDE}"
+        reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}"
         return Reading("image", {"resize": LONGEST_SIDE}, reason)
     return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
 

@@ -36,12 +36,16 @@ def split(table: Table, schema: Schema, rows: Rows) -> dict[str, Rows]:
         parts = _by_time(table, schema, rows, schema.split.fractions)
     else:
         parts = _drawn(table, schema, rows, schema.split.fractions)
-    wanted = dict(zip(PARTS, schema.split.fractions, strict=True))
-    for name, ids in parts.items():
-        if not len(ids) and (wanted[name] or name == "train"):
+    return _without_gaps(table, parts, schema.split.fractions)
+
+
+def _without_gaps(table: Table, parts: dict[str, Rows], fractions: tuple[float, float, float]) -> dict[str, Rows]:
+    """The parts. Raises BadInput where one is empty that should not be."""
+    for name, fraction in zip(PARTS, fractions, strict=True):
+        if not len(parts[name]) and (fraction or name == "train"):
             raise BadInput(
-                f"{table.name}: {len(rows)} rows leave none for {name}: rows of a group, of one time or with the same "
-                "inputs stay together; give more rows, or a column `split`"
+                f"{table.name}: {sum(map(len, parts.values()))} rows leave none for {name}: rows of a group, of one "
+                "time or with the same inputs stay together; give more rows, or a column `split`"
             )
     return parts
 
@@ -50,7 +54,7 @@ def folds(table: Table, schema: Schema, rows: Rows, k: int, seed: int) -> list[d
     """Cross-validation: train, validation and test k times, where every row is tested once.
 
     Of the rest, as large a share as in the schema's split is for validation. A column `split` is not looked at.
-    Raises BadInput where there are fewer units than folds, and where rows are ordered by time.
+    Raises BadInput where there are too few units for that, and where rows are ordered by time.
     """
     if schema.split.time is not None and schema.split.group is None:
         raise BadInput(f"{table.name}: rows ordered by {schema.split.time!r} are split once, not cross-validated")
@@ -64,7 +68,7 @@ def folds(table: Table, schema: Schema, rows: Rows, k: int, seed: int) -> list[d
     found = []
     for fold in range(k):
         tested = fold_of_unit[units] == fold
-        rest = _drawn(table, schema, rows[~tested], share, seed)
+        rest = _without_gaps(table, _drawn(table, schema, rows[~tested], share, seed), share)
         found.append({"train": rest["train"], "validation": rest["validation"], "test": rows[tested]})
     return found
 
