@@ -74,16 +74,13 @@ def resolve(root: Path | None, cell: str) -> Path:
     base = (root or Path.cwd()).resolve()
     try:
         path = (base / cell).resolve()
-        if not path.is_relative_to(base):
-            raise Unreadable(f"{cell}: leads out of {base}, where the data is; keep the files inside that folder")
-        if not path.exists():
-            raise Unreadable(f"{cell}: no such file in {base}")
-        if not path.is_file():
-            raise Unreadable(f"{cell}: not a file")
-    except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
-        raise Unreadable(f"{cell[:200]}: cannot be opened: {error}") from error
-    except ValueError as error:
-        raise error if isinstance(error, Unreadable) else Unreadable(f"{cell[:200]!r}: not a path") from error
+        exists, is_file = path.exists(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long, or none
+        raise Unreadable(f"{cell[:200]!r}: cannot be opened: {error}") from error
+    if not path.is_relative_to(base):
+        raise Unreadable(f"{cell}: leads out of {base}, where the data is; keep the files inside that folder")
+    if not is_file:
+        raise Unreadable(f"{cell}: not a file" if exists else f"{cell}: no such file in {base}")
     return path
 
 
