@@ -1,0 +1,146 @@
+"""How well the default settings learn: `python -m benchmarks.accuracy [ROW …]`, the only writer of docs/results.md.
+
+Each row of the table is a data set, trained with default settings and a time budget, on its own split or on folds.
+Finished runs are kept in benchmarks/results.json; a second start goes on where the first stopped. `--again` forgets
+the rows that are named. Not concerned with how a model is trained.
+"""
+
+import argparse
+import json
+import math
+import platform
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import perceivers
+from perceivers.data import infer, samples, splits
+from perceivers.data.loading import with_target
+from perceivers.files import write_atomic
+from perceivers.training.config import Config
+from perceivers.training.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE, PAGE, RUNS = ROOT / "benchmarks/results.json", ROOT / "docs/results.md", ROOT / "runs/benchmarks"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A data set, the budget of one run, how often, and the number that it should reach."""
+
+    name: str
+    data: str
+    metric: str
+    minutes: float
+    folds: int
+    must: float
+    reference: str
+
+
+ROWS = (
+    Row("digits", "sample:digits", "accuracy", 3, 1, 0.97, "support vector machine about 0.98"),
+    Row("breast_cancer", "sample:breast_cancer", "accuracy", 1, 5, 0.96, "logistic regression about 0.97"),
+    Row("wine", "sample:wine", "accuracy", 1, 5, 0.96, "logistic regression about 0.98"),
+    Row("diabetes", "sample:diabetes", "r2", 1, 5, 0.43, "ridge about 0.48"),
+)
+
+
+def parts_of(row: Row, fold: int) -> dict[str, np.ndarray] | None:
+    """The row ids of a fold; None where the row has its ordinary split."""
+    if row.folds == 1:
+        return None
+    table = samples.sample(row.data.removeprefix("sample:"))
+    schema = infer.infer(table)
+    ids = np.flatnonzero(with_target(table, schema.targets))
+    return splits.folds(table, schema, ids, row.folds, seed=0)[fold]
+
+
+def run(row: Row, fold: int) -> dict[str, Any]:
+    """One training with default settings → its metric, the baselines' on the same rows, and the time it took."""
+    out = RUNS / f"{row.name}-{fold}"
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.monotonic()
+    train(row.data, out=out, config=Config(minutes=row.minutes), parts=parts_of(row, fold))
+    seconds = time.monotonic() - began
+    ((_, metrics),) = json.loads((out / "metrics.json").read_text()).items()
+    ((_, baselines),) = json.loads((out / "baselines.json").read_text()).items()
+    return {
+        "n": metrics["n"],
+        **metrics[row.metric],
+        "baselines": {name: found[row.metric]["value"] for name, found in baselines.items() if row.metric in found},
+        "seconds": round(seconds, 1),
+        "budget": 60 * row.minutes,
+    }
+
+
+def interval(row: Row, runs: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """The mean over folds and its 95 % interval: of one run its own, of several Student's t over the folds."""
+    values = [r["value"] for r in runs]
+    if len(values) == 1:
+        return values[0], runs[0]["low"], runs[0]["high"]
+    mean = statistics.mean(values)
+    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
+    half = t * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def page(store: dict[str, Any]) -> str:
+    """docs/results.md from the runs that were kept."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks.accuracy`; every run with default settings. The intervals are of 95 %: of one",
+        "run over its test rows, of folds over the folds. The baselines ran on the same splits.",
+        "",
+        f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}, "
+        f"perceivers {perceivers.__version__}.",
+        "",
+        "| data | metric | test rows | budget a run | slowest run | perceivers | asked | baselines, same split | elsewhere |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        runs = [store[key] for fold in range(row.folds) if (key := f"{row.name}/{fold}") in store]
+        if len(runs) < row.folds:
+            lines.append(f"| {row.name} | {row.metric} | not run |")
+            continue
+        mean, low, high = interval(row, runs)
+        rivals = ", ".join(
+            f"{name} {statistics.mean(r['baselines'][name] for r in runs):.3f}" for name in runs[0]["baselines"]
+        )
+        folds = "" if row.folds == 1 else f", {row.folds} folds"
+        lines.append(
+            f"| {row.name}{folds} | {row.metric} | {sum(r['n'] for r in runs):,} | {60 * row.minutes:.0f} s "
+            f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {row.must} "
+            f"| {rivals} | {row.reference} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs what is missing, keeps each run as it ends, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", choices=[[], *(row.name for row in ROWS)], help="rows to run; all by default")
+    parser.add_argument("--again", action="store_true", help="forget earlier runs of these rows")
+    arguments = parser.parse_args()
+    store = json.loads(STORE.read_text()) if STORE.exists() else {}
+    wanted = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
+    for row in wanted:
+        for fold in range(row.folds):
+            key = f"{row.name}/{fold}"
+            if key in store and not arguments.again:
+                continue
+            store[key] = run(row, fold)
+            print(f"{key}: {row.metric} {store[key]['value']:.4f} in {store[key]['seconds']} s", flush=True)
+            write_atomic(STORE, json.dumps(store, indent=1) + "\n")
+    PAGE.parent.mkdir(exist_ok=True)
+    write_atomic(PAGE, page(store))
+
+
+if __name__ == "__main__":
+    main()
