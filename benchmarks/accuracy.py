@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import perceivers
-from perceivers.data import infer, samples, splits
+from perceivers.data import infer, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.files import write_atomic
 from perceivers.training.config import Config
@@ -55,7 +55,7 @@ def parts_of(row: Row, fold: int) -> dict[str, np.ndarray] | None:
     """The row ids of a fold; None where the row has its ordinary split."""
     if row.folds == 1:
         return None
-    table = samples.sample(row.data.removeprefix("sample:"))
+    table = sources.read(row.data)
     schema = infer.infer(table)
     ids = np.flatnonzero(with_target(table, schema.targets))
     return splits.folds(table, schema, ids, row.folds, seed=0)[fold]
@@ -95,13 +95,13 @@ def page(store: dict[str, Any]) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `python -m benchmarks.accuracy`; every run with default settings. The intervals are of 95 %: of one",
-        "run over its test rows, of folds over the folds. The baselines ran on the same splits.",
+        "Written by `python -m benchmarks.accuracy`; every run with default settings. The intervals are of 95 %: of",
+        "one run over its test rows, of folds over the folds. The baselines ran on the same splits.",
         "",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}, "
         f"perceivers {perceivers.__version__}.",
         "",
-        "| data | metric | test rows | budget a run | slowest run | perceivers | asked | baselines, same split | elsewhere |",
+        "| data | metric | test rows | budget | slowest run | perceivers | asked | baselines, same split | elsewhere |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
@@ -125,7 +125,9 @@ def page(store: dict[str, Any]) -> str:
 def main() -> None:
     """Runs what is missing, keeps each run as it ends, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", choices=[[], *(row.name for row in ROWS)], help="rows to run; all by default")
+    parser.add_argument(
+        "rows", nargs="*", choices=[[], *(row.name for row in ROWS)], help="rows to run; all by default"
+    )
     parser.add_argument("--again", action="store_true", help="forget earlier runs of these rows")
     arguments = parser.parse_args()
     store = json.loads(STORE.read_text()) if STORE.exists() else {}

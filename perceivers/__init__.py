@@ -11,8 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceivers.api import TrainedModel, fit, load
-    from perceivers.data.infer import inspect
+    from perceivers.api import TrainedModel, fit, inspect, load
     from perceivers.errors import BadInput, Unreadable
 
 __version__ = "0.1.0"

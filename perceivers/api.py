@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,10 @@ from perceivers.data.schema import Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
-from perceivers.model import Model, load_model, save_model
 from perceivers.modalities.base import Metrics
+from perceivers.model import Model, load_model, save_model
 from perceivers.predict import predict, values_as_table
-from perceivers.training.config import Config
+from perceivers.training.config import Config, overlay
 from perceivers.training.folder import CONFIG, fingerprint
 
 
@@ -110,7 +110,7 @@ def fit(
     out: str | Path | None = None,
     minutes: float | None = None,
     steps: int | None = None,
-    size: str | None = None,
+    size: Literal["tiny", "small", "base"] | None = None,
     schema: Schema | str | Path | None = None,
     group: str | None = None,
     time: str | None = None,
@@ -120,16 +120,13 @@ def fit(
 
     `out` is the run folder; a temporary one by default. The other options are those of `perceivers train`.
     """
-    from dataclasses import replace
-
     from perceivers.training.train import train
 
-    options = {name: v for name, v in (("minutes", minutes), ("steps", steps), ("size", size)) if v is not None}
     folder = train(
         data,
         out=Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="perceivers-")),
         targets=[target] if isinstance(target, str) else target or (),
-        config=replace(config or Config(), **options),
+        config=overlay(config or Config(), Config(size=size, minutes=minutes, steps=steps)),
         schema=Schema.read(Path(schema)) if isinstance(schema, str | Path) else schema,
         group=group,
         time_column=time,

@@ -221,7 +221,12 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
-        code = app([a for a in arguments if a != "--debug"], exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(
+            [a for a in arguments if a != "--debug"],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
     except CycloptsError as error:
         code = _fail(str(error), 2)
     except BrokenPipeError:

@@ -11,9 +11,9 @@ from perceivers.data.loading import Rows, with_target
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.model import Model
 from perceivers.modalities import modality
 from perceivers.modalities.base import Metrics
+from perceivers.model import Model
 from perceivers.predict import answers, require_columns
 
 
@@ -51,7 +51,7 @@ def _one(field: Field, table: Table, rows: Rows, read: np.ndarray, found: np.nda
     ids, answered = read[has], found[has]
     truth = np.asarray([rows.columns[field.name][int(row)] for row in ids])
     groups = table.frame[group].gather(ids).to_list() if group and group in table.frame.columns else None
-    return Evaluation(field, ids, answered, truth, modality(field).metrics(field, answered, truth, groups))
+    return Evaluation(field, ids, answered, truth, modality(field).metrics(field, answered, list(truth), groups))
 
 
 def metrics_dict(evaluations: list[Evaluation]) -> dict[str, Metrics]:

@@ -6,6 +6,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +18,7 @@ from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
-from perceivers.modalities.base import Batch
+from perceivers.modalities.base import Batch, Target
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -31,40 +32,36 @@ class Model(nn.Module):
         self.schema, self.config = schema, config
         groups: dict[str, list[Field]] = {}
         for field in schema.inputs:
-            groups.setdefault(field.modality, []).append(field)
+            groups.setdefault(modality(field).name, []).append(field)
         self.inputs = nn.ModuleDict(
             {name: modality(fields[0]).inputs(fields, config.input_channels) for name, fields in groups.items()}
         )
         self.perceiver = build(config)
         self.targets = nn.ModuleList(modality(f).target(f, config.query_channels) for f in schema.targets)
 
+    @property
+    def asked(self) -> list[tuple[Field, Target]]:
+        """The target fields, each with the module that asks for it."""
+        return list(zip(self.schema.targets, cast(list[Target], list(self.targets)), strict=True))
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch → the raw prediction of each target."""
         arrays, masks = zip(*(module(batch) for module in self.inputs.values()), strict=True)
         array, mask = torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
-        queries = torch.cat([target.queries(len(array)) for target in self.targets], dim=1)
+        queries = torch.cat([target.queries(len(array)) for _, target in self.asked], dim=1)
         outputs = self.perceiver(array, queries, mask)
-        pieces = outputs.split([len(target.queries.array) for target in self.targets], dim=1)
-        return {
-            field.name: target(piece)
-            for field, target, piece in zip(self.schema.targets, self.targets, pieces, strict=True)
-        }
+        pieces = outputs.split([len(target.queries.array) for _, target in self.asked], dim=1)
+        return {field.name: target(piece) for (field, target), piece in zip(self.asked, pieces, strict=True)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target."""
         predictions = self(batch)
-        return {
-            field.name: target.loss(predictions[field.name], batch[field.name])
-            for field, target in zip(self.schema.targets, self.targets, strict=True)
-        }
+        return {field.name: target.loss(predictions[field.name], batch[field.name]) for field, target in self.asked}
 
     def answers(self, batch: Batch) -> dict[str, Tensor]:
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
         predictions = self(batch)
-        return {
-            field.name: target.answer(predictions[field.name].float())
-            for field, target in zip(self.schema.targets, self.targets, strict=True)
-        }
+        return {field.name: target.answer(predictions[field.name].float()) for field, target in self.asked}
 
 
 def save_model(model: Model, folder: Path) -> None:

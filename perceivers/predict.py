@@ -20,8 +20,8 @@ from perceivers.data.loading import Rows, evaluation_batches
 from perceivers.data.schema import FILE_MODALITIES, Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.model import Model
 from perceivers.modalities import modality
+from perceivers.model import Model
 
 BATCH = 128
 
@@ -43,7 +43,7 @@ def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict
 
 
 def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
-    """The table with its columns, for each target its answer, and `error` for rows that could not be read; and these.
+    """The table and an answer for each target, with `error` where a row could not be read; and these errors by row.
 
     Raises BadInput where a column that the model reads is missing.
     """
@@ -73,9 +73,7 @@ def require_columns(table: Table, fields: Iterable[Field]) -> None:
         for column in field.columns:
             if column not in table.frame.columns:
                 hint = nearest(column, table.frame.columns)
-                raise BadInput(
-                    f"{table.name}: no column {column!r}, which the model reads as {field.modality} {field.name!r}{hint}"
-                )
+                raise BadInput(f"{table.name}: no column {column!r}, which the model reads as {field.modality}{hint}")
 
 
 def inputs_as_table(model: Model, inputs: Sequence[str]) -> Table:

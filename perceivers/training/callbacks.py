@@ -26,25 +26,26 @@ class Validation(pl.Callback):
 
     def __init__(self, patience: int):
         self.patience = patience
-        self.best, self.best_step, self.best_weights = float("inf"), 0, None
+        self.best, self.best_step = float("inf"), 0
+        self.best_weights: dict[str, torch.Tensor] | None = None
         self.waited = 0
         self.latest: float | None = None
         self.sums = [0.0, 0]
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.sums = [0.0, 0]
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.sums[0] += outputs["loss"].item() * outputs["rows"]
         self.sums[1] += outputs["rows"]
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.latest = self.sums[0] / max(1, self.sums[1])
         if self.latest < self.best:
             self.best, self.best_step, self.waited = self.latest, trainer.global_step, 0
-            self.best_weights = {k: v.detach().clone() for k, v in module.model.state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in pl_module.model.state_dict().items()}
         else:
             self.waited += 1
             trainer.should_stop = trainer.should_stop or self.waited >= self.patience
@@ -65,7 +66,7 @@ class MetricsCSV(pl.Callback):
         self.path, self.validation, self.start = path, validation, start
         self.rows: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         kept = [row for row in read_metrics(self.path) if row["step"] <= self.start]
         self.file = self.path.open("w", newline="", encoding="utf-8")
         self.writer = csv.DictWriter(self.file, COLUMNS)
@@ -74,18 +75,18 @@ class MetricsCSV(pl.Callback):
         self.flushed = time.monotonic()
         self.waiting: list[tuple[int, torch.Tensor, float]] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.waiting.append((trainer.global_step, outputs["loss"].detach(), module.factor(trainer.global_step - 1)))
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.waiting.append((trainer.global_step, outputs["loss"].detach(), pl_module.factor(trainer.global_step - 1)))
         if time.monotonic() - self.flushed > 1:
             self.flush()
 
-    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.validation is not None and not trainer.sanity_checking:
             self.flush()
             loss = f"{self.validation.latest:.6g}"
             self.writer.writerow({"step": trainer.global_step, "validation_loss": loss})
 
-    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.flush()
         self.file.close()
 
@@ -114,11 +115,11 @@ class Progress(pl.Callback):
         self.terminal = sys.stderr.isatty()
         self.every = 0.5 if self.terminal else 10.0
 
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.began = self.shown = time.monotonic()
         self.first = trainer.global_step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         now = time.monotonic()
         if now - self.shown < self.every:
             return
@@ -132,7 +133,7 @@ class Progress(pl.Callback):
         sys.stderr.write(f"\r{line:<78}" if self.terminal else line + "\n")
         sys.stderr.flush()
 
-    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.terminal:
             sys.stderr.write("\r" + " " * 78 + "\r")
 
@@ -147,16 +148,16 @@ class Checkpoints(pl.Callback):
         self.folder, self.began, self.seconds = folder, began, seconds
         self.signal: int | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.written = time.monotonic()
-        self.old = {number: signal.signal(number, self.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.old: dict[int, Any] = {n: signal.signal(n, self.ask) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(self, number: int, frame: Any) -> None:
         """A first signal stops after this step; a second one at once."""
         self.signal = number
         signal.signal(number, self.old[number])
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.signal is not None:
             trainer.should_stop = True
         if self.signal is not None or time.monotonic() - self.written > self.seconds:
@@ -169,7 +170,7 @@ class Checkpoints(pl.Callback):
         self.folder.add_spent(time.monotonic() - self.began)
         self.written = time.monotonic()
 
-    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         for number, handler in self.old.items():
             signal.signal(number, handler)
 
@@ -186,7 +187,7 @@ class InTime(pl.Callback):
         self.deadline = deadline
         self.stopped_at: int | None = None
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if time.monotonic() > self.deadline and self.stopped_at is None:
             self.stopped_at = trainer.global_step
             trainer.should_stop = True

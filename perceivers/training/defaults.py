@@ -11,9 +11,15 @@ from perceivers.training.config import Architecture, Config
 
 SMALL_ROWS = 500  # of train and validation together: below it, validation rows join training
 SIZES = {
-    "tiny": Architecture(num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4),
-    "small": Architecture(num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4),
-    "base": Architecture(num_latents=256, latent_channels=512, self_attends=8, self_heads=8, cross_heads=1, widening_factor=4),
+    "tiny": Architecture(
+        num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4
+    ),
+    "small": Architecture(
+        num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4
+    ),
+    "base": Architecture(
+        num_latents=256, latent_channels=512, self_attends=8, self_heads=8, cross_heads=1, widening_factor=4
+    ),
 }
 TABLE = {"number", "category"}
 

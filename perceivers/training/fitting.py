@@ -100,7 +100,7 @@ class _Clock(pl.Callback):
     def __init__(self):
         self.times: list[float] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.times.append(time.perf_counter())
 
 
@@ -116,9 +116,7 @@ def measure(model: Model, data: Any, config: Config, steps: int) -> float:
 def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Config:
     """The configuration with its precision and its number of steps, fixed once for all."""
     precisions = ["float32", "bf16"] if config.training.precision == "auto" else [config.training.precision]
-    tried = {
-        p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions)) for p in precisions
-    }
+    tried = {p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions)) for p in precisions}
     fastest = min(tried, key=tried.get)
     config = with_precision(config, fastest)
     most = defaults.max_steps(config, len(training_rows(data, config)))
@@ -151,10 +149,8 @@ def averaging(config: Config) -> list[pl.Callback]:
     return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay))] if decay else []
 
 
-def fit(
-    model: Model, data: Any, config: Config, folder: RunFolder, deadline: float | None, began: float
-) -> Outcome:
-    """Trains `model` in place, from the newest checkpoint where there is one. Keeps the best weights, or the average."""
+def fit(model: Model, data: Any, config: Config, folder: RunFolder, deadline: float | None, began: float) -> Outcome:
+    """Trains `model` in place, from the newest checkpoint if there is one; keeps the best weights or the average."""
     found = callbacks.saved(folder.checkpoints)
     start = int(found[-1].stem.split("-")[1]) if found else 0
     small = config.training.small

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from perceivers.data.randomness import step_seed
-from perceivers.model import Model
 from perceivers.modalities.base import Batch
+from perceivers.model import Model
 from perceivers.training.config import Training
 from perceivers.training.optimisers import Together, optimiser, warmup_cosine
 
 
 class LearningModel(pl.LightningModule):
-    """A model on its way. What is drawn once for a batch is seeded by (seed, step); the rate is a function of the step."""
+    """A model on its way. What is drawn for a batch is seeded by (seed, step); the rate is a function of the step."""
 
     def __init__(self, model: Model, training: Training, steps: int):
         super().__init__()

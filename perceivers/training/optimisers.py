@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
+from perceivers.model import Model
 from perceivers.training.config import Training
 
 
@@ -48,7 +48,7 @@ class Together(torch.optim.Optimizer):
             optimiser.load_state_dict(state)
 
 
-def optimiser(model: nn.Module, training: Training) -> Together:
+def optimiser(model: Model, training: Training) -> Together:
     """Muon (Jordan et al. 2024) for the matrices of attention and MLP, AdamW for embeddings, heads, norms, biases.
 
     Weight decay acts on matrices alone.
@@ -75,7 +75,7 @@ def optimiser(model: nn.Module, training: Training) -> Together:
 
 
 def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    """step → factor of the learning rate: linear over `warmup` of the steps, then a cosine down to 0."""
+    """Step → factor of the learning rate: linear over `warmup` of the steps, then a cosine down to 0."""
     rise = max(1, round(steps * warmup))
 
     def factor(step: int) -> float:

@@ -16,9 +16,9 @@ from perceivers.data.loading import with_target
 from perceivers.data.randomness import permutation
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
 from perceivers.files import write_atomic
-from perceivers.model import Model
 from perceivers.modalities import modality
 from perceivers.modalities.base import Metrics
+from perceivers.model import Model
 from perceivers.report import Summary, TargetResult, model_card, write_report
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config

@@ -19,8 +19,8 @@ from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Stopped
 from perceivers.files import write_atomic
-from perceivers.model import Model, save_model
 from perceivers.modalities import modality
+from perceivers.model import Model, save_model
 from perceivers.training import defaults, fitting, reporting
 from perceivers.training.config import Config
 from perceivers.training.folder import RunFolder, fingerprint
