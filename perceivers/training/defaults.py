@@ -12,13 +12,13 @@ from perceivers.training.config import Architecture, Config
 SMALL_ROWS = 500  # of train and validation together: below it, validation rows join training
 SIZES = {
     "tiny": Architecture(
-        num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4
+        num_latents=16, latent_channels=64, self_attends=2, self_heads=4, cross_heads=1, widening_factor=4
     ),
     "small": Architecture(
-        num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4
+        num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4
     ),
     "base": Architecture(
-        num_latents=256, latent_channels=512, self_attends=8, self_heads=8, cross_heads=1, widening_factor=4
+        num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4
     ),
 }
 TABLE = {"number", "category"}
@@ -28,22 +28,21 @@ def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: in
     """The configuration with nothing left to choose, but for the number of steps."""
     small = train_rows + validation_rows < SMALL_ROWS
     rows = train_rows + (validation_rows if small else 0)
-    table = all(f.modality in TABLE for f in schema.inputs)
-    size = config.size or ("tiny" if rows < 100_000 or table else "small")
+    small_table = small and all(f.modality in TABLE for f in schema.inputs)
+    size = config.size or ("tiny" if small_table else "small")
     chosen = {
-        "lr": 2e-3,
+        "lr": 1e-3 if small_table else 2e-3,
         "adamw_lr": 1e-3,
         "weight_decay": 0.05,
         "batch_size": 32 if rows < 1_000 else 64 if rows < 3_000 else 128,
         "drop_path": 0.2 if rows < 1_000 else 0.1,
-        "field_drop": 0.1 if len(schema.inputs) > 1 else 0.0,
+        "field_drop": 0.0 if len(schema.inputs) == 1 else 0.3 if small_table else 0.1,
         "average": 0.99,
         "small": small,
     }
     training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
-    preset = SIZES[size]
     given = {k: v for k, v in vars(config.architecture).items() if v is not None}
-    return replace(config, size=size, architecture=replace(preset, **given), training=training)
+    return replace(config, size=size, architecture=replace(SIZES[size], **given), training=training)
 
 
 def perceiver(config: Config) -> PerceiverIOConfig:
@@ -64,6 +63,8 @@ def perceiver(config: Config) -> PerceiverIOConfig:
     )
 
 
-def max_steps(config: Config, rows: int) -> int:
-    """More steps than this teach nothing more: 300 passes over the rows, at least 2,000 steps."""
+def max_steps(config: Config, rows: int, schema: Schema) -> int:
+    """More steps than this teach nothing more, or, where rows are few, only noise: numbers sooner than classes."""
+    if config.training.small and all(f.modality in TABLE for f in schema.inputs):
+        return 300 if any(f.modality == "number" for f in schema.targets) else 400
     return max(2_000, 300 * rows // config.training.batch_size)

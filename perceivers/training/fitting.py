@@ -119,7 +119,7 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
     tried = {p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions)) for p in precisions}
     fastest = min(tried, key=tried.get)
     config = with_precision(config, fastest)
-    most = defaults.max_steps(config, len(training_rows(data, config)))
+    most = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
     if config.steps:
         return config
     reserve = REPORT_SECONDS + evaluation_seconds(model, data, config)
