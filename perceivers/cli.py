@@ -188,6 +188,47 @@ def predict(
     return _report_failed(failed)
 
 
+@app.command
+def models(*, json: bool = False) -> int:
+    """List DeepMind's six published models: size, inputs, outputs and licence.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    from perceivers import published
+
+    rows = published.models()
+    if json:
+        print(_dumps(rows))
+        return 0
+    for row in rows:
+        print(f"{row['name']}  {row['parameters']:,} parameters, {row['bytes'] / 1e6:,.0f} MB, {row['licence']}")
+        print(f"    {row['inputs']} → {row['outputs']}")
+    return 0
+
+
+@app.command
+def export(model: str, /, *, out: Path, format: Literal["hub"] = "hub") -> int:
+    """Write a published MODEL as a folder that the library transformers loads.
+
+    Parameters
+    ----------
+    model
+        A published model: a Hub folder, an original .pickle or .pystate file, or a name (deepmind/…).
+    out
+        The folder to write.
+    format
+        hub: config.json and model.safetensors, as on the Hub.
+    """
+    from perceivers import published
+
+    folder = published.export_hub(published.load(model), out)
+    _say(f"{format} folder: {folder}")
+    return 0
+
+
 def _metrics_lines(metrics: dict[str, Any]) -> str:
     """The metrics of each target as aligned text."""
     lines = []
@@ -250,3 +291,7 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     _say(f"perceivers: {' '.join(message.split())}")
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         (self.path / "lock").unlink(missing_ok=True)
         self.lock.close()
+        with suppress(OSError):  # a folder in which nothing began is not left behind
+            self.path.rmdir()
 
     @property
     def checkpoints(self) -> Path:
