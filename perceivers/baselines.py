@@ -53,6 +53,8 @@ def _features(
 ) -> tuple[Any, Any]:
     """The features of all fields side by side, (train f) and (test f): an array, or sparse where that is wide."""
     from scipy.sparse import csr_array, hstack, issparse
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     pairs = []
@@ -61,7 +63,7 @@ def _features(
         made = maker.fit_transform([examples[int(row)] for row in train])
         more = maker.transform([examples[int(row)] for row in test])
         if not issparse(made):
-            scaler = StandardScaler()
+            scaler = make_pipeline(SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
             made, more = scaler.fit_transform(made), scaler.transform(more)
         pairs.append((made, more))
     sides = list(zip(*pairs, strict=True))

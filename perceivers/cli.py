@@ -16,6 +16,8 @@ from perceivers import __version__
 from perceivers.errors import BadInput, Stopped, Unreadable
 from perceivers.training.config import Architecture, Config, Training
 
+STDIN = "/dev/stdin"
+
 app = App(
     name="perceivers",
     help="One model for any data: train, test and use a Perceiver IO on tables, text and pictures.",
@@ -178,7 +180,7 @@ def predict(
     if out is not None:
         sinks.kind_of(out)
     trained = load(model)
-    table = read_stdin(sys.stdin.buffer) if inputs == ("-",) else inputs_as_table(trained.model, inputs)
+    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
     frame, failed = trained.predict_table(table, proba=proba)
     if out is None:
         sys.stdout.write(sinks.to_bytes(frame, "jsonl" if json else "csv").decode())
@@ -259,7 +261,7 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """The entry point of the command `perceivers`."""
-    arguments = sys.argv[1:]
+    arguments = [STDIN if a == "-" else a for a in sys.argv[1:]]  # a lone hyphen would be taken for an option
     debug = "--debug" in arguments
     try:
         code = app(

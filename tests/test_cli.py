@@ -117,7 +117,17 @@ def test_pictures_that_cannot_be_read_keep_their_place(digits, capsys):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(wine):
     """A run that is asked to stop saves a checkpoint, exits with 143, and goes on when started again."""
-    options = ("train", wine / "wine.csv", "--target", "kind", "--steps", 150, "--out")
+    options = (
+        "train",
+        wine / "wine.csv",
+        "--target",
+        "kind",
+        "--steps",
+        150,
+        "--training.precision",
+        "float32",
+        "--out",
+    )
     assert command(*options, wine / "through").returncode == 0
     code = "import sys; from perceivers.cli import main; main()"
     process = subprocess.Popen(
