@@ -1,6 +1,7 @@
 """The commands as a user runs them: results, exit codes, and one clear line for what cannot be used."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -180,6 +181,24 @@ def test_mistyped_words_are_met_with_the_nearest(tmp_path):
         assert done.returncode == 2, (words, done.stderr)
         assert hint in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_an_option_out_of_range_is_refused(tmp_path):
+    for option, value in (("--minutes", -1), ("--steps", 0), ("--training.batch-size", 0)):
+        with pytest.raises(BadInput, match=f"{value}.*above 0"):
+            call("train", "sample:wine", option, value, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_cannot_be_read_are_left_out_of_training_and_named(digits, capsys, tmp_path):
+    shutil.copytree(digits / "data", tmp_path / "data")
+    (tmp_path / "data/digit 1/cut.png").write_bytes(next(tmp_path.glob("data/*/*.png")).read_bytes()[:60])
+    (tmp_path / "data/digit 1/text.png").write_text("no picture")
+    assert call("train", tmp_path / "data", "--steps", 2, "--out", tmp_path / "run") == 0
+    assert "2 rows could not be read" in capsys.readouterr().err
+    report = (tmp_path / "run/report.html").read_text()
+    assert "cut.png" in report
+    assert "text.png" in report
 
 
 def test_rows_without_a_target_are_left_out_and_counted(tmp_path):

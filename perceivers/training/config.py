@@ -77,7 +77,13 @@ class Config:
     architecture: Architecture = field(default_factory=Architecture)
     training: Training = field(default_factory=Training)
 
+    def __post_init__(self):
+        for name, value in (("minutes", self.minutes), ("steps", self.steps), ("batch_size", self.training.batch_size)):
+            if value is not None and not value > 0:
+                raise BadInput(f"{name} = {value}: expected a number above 0")
+
     def to_dict(self) -> dict[str, Any]:
+        """As `config.yaml` holds it."""
         return asdict(self)
 
     @classmethod

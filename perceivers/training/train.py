@@ -146,5 +146,9 @@ def _run(
     save_model(model, folder.path)
     reporting.write(folder, model, data, resolved, outcome, baselines, command, time.monotonic() - began)
     folder.add_spent(time.monotonic() - began)
+    for failed in list(data.rows.failed.values())[:5]:
+        say(f"left out: {failed}")
+    if data.rows.failed:
+        say(f"{len(data.rows.failed):,} rows could not be read and were left out; the report names them")
     say(f"report: {folder.path / 'report.html'}")
     return folder.path
