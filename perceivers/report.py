@@ -179,7 +179,7 @@ def _categories(summary: Summary, result: TargetResult) -> dict[str, Any]:
         "wrong": [example(i) for i in wrong],
         "right_title": f"Right ({right.sum():,} of {len(right):,}), drawn at random",
         "right": [example(i) for i in _some(np.flatnonzero(right))],
-        **_class_table(result.metrics, categories),
+        **_class_table(result.metrics),
     }
     return {**section, **(_confusion(asked, result.truth, categories) if one_label else {})}
 
@@ -227,9 +227,9 @@ def _some(ids: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(ids)[:RIGHT])
 
 
-def _class_table(metrics: Metrics, categories: list[str]) -> dict[str, Any]:
+def _class_table(metrics: Metrics) -> dict[str, Any]:
     """A row for each class: name, n, precision, recall, F1; the worst 50 where there are more."""
-    found = {categories[int(index)]: scores for index, scores in metrics["per_class"].items()}
+    found = metrics["per_class"]
     there = {name: scores for name, scores in found.items() if scores["n"] or scores["f1"]["value"] is not None}
     if len(there) > MOST_CLASS_ROWS:
         there = dict(sorted(there.items(), key=lambda item: item[1]["f1"]["value"])[:MOST_CLASS_ROWS])

@@ -144,7 +144,9 @@ class Category(Modality):
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         score = metrics.classification if field.options["labels"] == "one" else metrics.multilabel
-        return score(answer, np.asarray(truth), groups)
+        found = score(answer, np.asarray(truth), groups)
+        named = {field.options["categories"][index]: scores for index, scores in found["per_class"].items()}
+        return {**found, "per_class": named}
 
 
 def _given(field: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """One set of rules from (modality, rows, length) to the numbers of a run.
 
-Not concerned with what the numbers do. What was tried stands in docs/learning.md once it is measured there.
+Not concerned with what the numbers do.
 """
 
 from dataclasses import replace

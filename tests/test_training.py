@@ -1,0 +1,107 @@
+"""The stream of batches, checkpoints, the rate and the optimisers, against what they promise."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from perceivers.data import infer, sources
+from perceivers.data.loading import TrainingBatches, evaluation_batches
+from perceivers.data.randomness import permutation, uniform
+from perceivers.errors import BadInput
+from perceivers.training.checkpoints import read_checkpoint, write_checkpoint
+from perceivers.training.config import Config, Training, overlay
+from perceivers.training.optimisers import warmup_cosine
+from perceivers.training.train import prepare
+
+
+@pytest.fixture(scope="module")
+def data():
+    table = sources.read("sample:wine")
+    return prepare(table, infer.infer(table))
+
+
+def batches(data, start=0):
+    return TrainingBatches(data.rows, data.parts["train"], batch_size=17, seed=3, field_drop=0.3, start=start)
+
+
+def equal(one, two):
+    return all(torch.equal(one[f][k], two[f][k]) for f in one for k in one[f])
+
+
+def test_uniform_numbers_depend_on_what_they_are_for_alone():
+    rows = np.array([5, 2, 11])
+    numbers = uniform(1, 2, rows, "crop", 7)
+    assert np.array_equal(numbers[[2, 0]], uniform(1, 2, rows[[2, 0]], "crop", 7))
+    for other in (uniform(2, 2, rows, "crop", 7), uniform(1, 3, rows, "crop", 7), uniform(1, 2, rows, "mask", 7)):
+        assert not np.isclose(numbers, other).any()
+    many = uniform(0, 0, np.arange(20_000), "x", 3)
+    assert np.abs(many.mean(0) - 0.5).max() < 0.01
+    assert np.abs(np.corrcoef(many.T) - np.eye(3)).max() < 0.03
+    assert (many >= 0).all()
+    assert (many < 1).all()
+
+
+def test_the_batch_of_a_step_is_the_same_wherever_one_starts(data):
+    stream = iter(batches(data))
+    whole = [next(stream) for _ in range(12)]
+    later = iter(batches(data, start=9))
+    assert all(equal(one, next(later)) for one in whole[9:])
+    assert not equal(whole[0], whole[7])
+
+
+def test_an_epoch_has_every_row_at_most_once_and_only_train_rows(data):
+    stream = batches(data)
+    order = np.concatenate(stream.order(4))
+    assert len(np.unique(order)) == len(order) == stream.per_epoch * 17
+    assert set(order) <= set(data.parts["train"])
+    assert not np.array_equal(permutation(3, 0, order), permutation(3, 1, order))
+
+
+def test_evaluation_reads_every_row_once(data):
+    ids = data.parts["test"]
+    owners = np.concatenate([owners for owners, _ in evaluation_batches(data.rows, ids, 4)])
+    assert sorted(owners) == sorted(ids)
+
+
+def test_altered_test_rows_change_nothing_that_training_sees():
+    table = sources.read("sample:wine")
+    schema = infer.infer(table)
+    one = prepare(table, schema)
+    factor = np.ones(len(table.frame))
+    factor[one.parts["test"]] = 1000.0
+    frame = table.frame.with_columns(pl.col("alcohol") * pl.Series(factor), pl.col("ash") * pl.Series(factor))
+    two = prepare(sources.Table(frame=frame, name=table.name, root=None, targets=table.targets), schema)
+    assert one.schema == two.schema
+    assert np.array_equal(one.parts["train"], two.parts["train"])
+    assert equal(next(iter(batches(one))), next(iter(batches(two))))
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    content = {"state": {0: {"m": torch.randn(3, 5), "n": (1, 2.5, None)}, 1: [True, "x"]}, "step": 7}
+    write_checkpoint(content, tmp_path / "a.ckpt")
+    again = read_checkpoint(tmp_path / "a.ckpt")
+    assert torch.equal(again["state"][0].pop("m"), content["state"][0].pop("m"))
+    assert again == content
+    (tmp_path / "a.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:-8])
+    with pytest.raises(BadInput, match=r"a\.ckpt"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine():
+    factor = warmup_cosine(100, 0.1)
+    assert [factor(i) for i in range(10)] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert [factor(i) for i in range(10, 100)] == pytest.approx(
+        [(1 + math.cos(math.pi * (i - 10) / 90)) / 2 for i in range(10, 100)]
+    )
+
+
+def test_a_configuration_is_overlaid_and_its_mistakes_are_named():
+    base = Config(size="tiny", training=Training(lr=0.1, seed=5))
+    over = overlay(base, Config(minutes=2, training=Training(lr=0.3)))
+    assert (over.size, over.minutes, over.training.lr, over.training.seed) == ("tiny", 2, 0.3, 5)
+    assert Config.from_dict(over.to_dict(), "here") == over
+    with pytest.raises(BadInput, match=r"here: unknown option training\.rate"):
+        Config.from_dict({"training": {"rate": 1}}, "here")
