@@ -111,6 +111,8 @@ def train(
     from perceivers.training.config import overlay, read_config
     from perceivers.training.train import train as run
 
+    if minutes is not None and steps is not None:
+        raise BadInput("--minutes and --steps: give one of them; steps are exact, minutes are a budget")
     given = Config(size=size, minutes=minutes, steps=steps, architecture=architecture, training=training)
     folder = run(
         data,

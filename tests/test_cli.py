@@ -183,6 +183,18 @@ def test_mistyped_words_are_met_with_the_nearest(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
+def test_a_split_column_with_an_unknown_part_is_refused(tmp_path):
+    rows = "".join(f"{i * i % 17},{'ab'[i % 2]},{('train', 'test', 'holdout')[i % 3]}\n" for i in range(60))
+    (tmp_path / "a.csv").write_text("x,y,split\n" + rows)
+    with pytest.raises(BadInput, match="'holdout' beside train"):
+        call("inspect", tmp_path / "a.csv", "--target", "y")
+
+
+def test_minutes_and_steps_are_not_both(tmp_path):
+    with pytest.raises(BadInput, match="one of them"):
+        call("train", "sample:wine", "--steps", 2, "--minutes", 1, "--out", tmp_path / "run")
+
+
 def test_an_option_out_of_range_is_refused(tmp_path):
     for option, value in (("--minutes", -1), ("--steps", 0), ("--training.batch-size", 0)):
         with pytest.raises(BadInput, match=f"{value}.*above 0"):

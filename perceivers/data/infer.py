@@ -42,12 +42,18 @@ def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None
 
 
 def _split_column(table: Table, targets: Sequence[str]) -> str | None:
-    """The column named `split`, where it holds names of parts and nothing else."""
+    """The column named `split`, where it holds names of parts. Raises BadInput where it holds others beside them."""
     for name in table.frame.columns:
         if name.lower() == "split" and name not in targets and table.frame[name].dtype == pl.String:
             values = present(table.frame[name]).str.strip_chars().str.to_lowercase().unique()
-            if len(values) and set(values) <= SPLITS.keys():
+            others = sorted(set(values) - SPLITS.keys())
+            if len(values) and not others:
                 return name
+            if len(others) < len(values):
+                raise BadInput(
+                    f"{table.name}: column {name!r} holds {others[0]!r} beside train, validation or test: "
+                    "name it one of these, or rename the column"
+                )
     return None
 
 

@@ -31,6 +31,17 @@ def fingerprint(table: Table) -> str:
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    """{"training": {"lr": 1}} → {"training.lr": 1}, so that a difference is named alone."""
+    flat = {}
+    for name, value in options.items():
+        if name in ("training", "architecture"):
+            flat |= {f"{name}.{inner}": v for inner, v in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 @dataclass
 class RunFolder:
     """A folder that one process holds while it trains. `asked` is what makes it this run and no other."""
@@ -80,6 +91,7 @@ class RunFolder:
             return None
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         before, now = content.get("asked", {}), json.loads(json.dumps(self.asked))
+        before, now = _flat(before), _flat(now)
         different = [f"{k}: {before.get(k)!r}, now {now.get(k)!r}" for k in now if before.get(k) != now.get(k)]
         if different:
             raise BadInput(f"{self.path}: holds another run ({'; '.join(different)}): choose another --out")
