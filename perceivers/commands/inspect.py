@@ -1,0 +1,34 @@
+"""The command `inspect`. Not concerned with how a schema is inferred: see `data/infer.py`."""
+
+from pathlib import Path
+
+from perceivers.commands.options import Data, Group, Targets, Time
+from perceivers.commands.output import say
+
+
+def inspect(
+    data: Data,
+    /,
+    *,
+    targets: Targets = None,
+    group: Group = None,
+    time: Time = None,
+    save: Path | None = None,
+) -> int:
+    """Show what is in DATA and how it would be read, with reasons.
+
+    Parameters
+    ----------
+    save
+        Write the schema here, to be edited and given to train by --schema.
+    """
+    from perceivers.data import infer, sources
+    from perceivers.files import write_atomic
+
+    table = sources.read(data)
+    schema = infer.infer(table, targets or (), group=group, time=time)
+    print(infer.describe(table, schema))
+    if save is not None:
+        write_atomic(save, schema.to_yaml())
+        say(f"schema: {save}")
+    return 0

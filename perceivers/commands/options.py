@@ -1,0 +1,17 @@
+"""Arguments that several commands share, described once. Not concerned with what a command does with them."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+STDIN = "/dev/stdin"  # what a lone hyphen becomes
+
+Data = Annotated[
+    str,
+    Parameter(help="A folder of classes, a CSV, TSV, Parquet, Arrow or JSONL file, a folder with one, or sample:NAME."),
+]
+Model = Annotated[str, Parameter(help="A run folder.")]
+Targets = Annotated[list[str] | None, Parameter(name="target", help="A column to predict; may be repeated.")]
+Group = Annotated[str | None, Parameter(help="Rows of a group stay on one side of the split.")]
+Time = Annotated[str | None, Parameter(help="The column to split by time.")]
+Json = Annotated[bool, Parameter(name="json", help="Print JSON.")]

@@ -1,0 +1,36 @@
+"""What the commands print: results on stdout, everything else on stderr. Not concerned with how results are found."""
+
+import json
+import sys
+from typing import Any
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def dumps(content: Any) -> str:
+    """JSON as it is printed everywhere."""
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def metrics_lines(metrics: dict[str, Any]) -> str:
+    """The metrics of each target as aligned text."""
+    lines = []
+    for target, found in metrics.items():
+        lines.append(f"{target}  (n = {found['n']:,})")
+        for name, metric in found.items():
+            if isinstance(metric, dict) and metric.get("value") is not None and "low" in metric:
+                interval = "" if metric["low"] is None else f"  95 %: {metric['low']:.4g} to {metric['high']:.4g}"
+                lines.append(f"  {name:<14}{metric['value']:<10.4g}{interval}")
+    return "\n".join(lines)
+
+
+def report_failed(failed: dict[int, str]) -> int:
+    """Names the first rows that could not be read; the exit code is 1 where there are any."""
+    for message in list(failed.values())[:5]:
+        say(f"not read: {message}")
+    if failed:
+        say(f"{len(failed):,} rows could not be read")
+    return 1 if failed else 0

@@ -1,0 +1,67 @@
+"""The command `train`. Not concerned with how a model is trained: see `training/train.py`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+from perceivers.commands.options import Data, Group, Targets, Time
+from perceivers.commands.output import metrics_lines
+from perceivers.errors import BadInput
+from perceivers.training.config import Architecture, Config, Training
+
+
+def train(
+    data: Data,
+    /,
+    *,
+    targets: Targets = None,
+    out: Path | None = None,
+    size: Literal["tiny", "small", "base"] | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    group: Group = None,
+    time: Time = None,
+    schema: Path | None = None,
+    config: Path | None = None,
+    architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
+    training: Training = Training(),  # noqa: B008  (frozen)
+) -> int:
+    """Train a model on DATA, test it on rows held out, and write a run folder with a report.
+
+    Parameters
+    ----------
+    out
+        The run folder; runs/NAME by default. Started again with the same command, an unfinished run goes on.
+    size
+        The Perceiver's size; chosen from the data by default.
+    minutes
+        Wall time of the whole command, evaluation and report included; 10 by default.
+    steps
+        An exact number of steps instead of minutes.
+    schema
+        A schema that inspect --save wrote, perhaps edited.
+    config
+        A YAML file of the options below; options on the command line win.
+    """
+    from perceivers.api import default_out
+    from perceivers.data.schema import Schema
+    from perceivers.training.config import overlay, read_config
+    from perceivers.training.train import train as run
+
+    if minutes is not None and steps is not None:
+        raise BadInput("--minutes and --steps: give one of them; steps are exact, minutes are a budget")
+    given = Config(size=size, minutes=minutes, steps=steps, architecture=architecture, training=training)
+    folder = run(
+        data,
+        out=out or default_out(data),
+        targets=targets or (),
+        config=overlay(read_config(config), given) if config else given,
+        schema=Schema.read(schema) if schema else None,
+        group=group,
+        time_column=time,
+        command="perceivers " + " ".join(sys.argv[1:]),
+    )
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    print(metrics_lines(metrics))
+    return 0
