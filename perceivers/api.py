@@ -21,6 +21,7 @@ from perceivers.data.schema import Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.explain import Explanation, explain
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
 from perceivers.predict import predict, values_as_table
@@ -66,6 +67,14 @@ class TrainedModel:
     def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
         """The same; and the rows that could not be read, with the reason."""
         return predict(self.model, table, proba=proba)
+
+    def explain(self, data: Any) -> list[Explanation]:
+        """What the answers rest on: shares of the fields by removal, and attention, for each row and target."""
+        return self.explain_table(values_as_table(self.model, data))[0]
+
+    def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
+        """The same; and the rows that could not be read, with the reason."""
+        return explain(self.model, table)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model, and all that its run folder holds but for checkpoints. Raises BadInput if it exists."""

@@ -4,6 +4,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -14,11 +15,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.core.rollout import rollout
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
-from perceivers.modalities.base import Batch, Target
+from perceivers.modalities.base import Batch, Inputs, Target
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -46,12 +48,37 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch → the raw prediction of each target."""
+        array, mask = self.read(batch)
+        outputs = self.perceiver(array, self.queries(len(array)), mask)
+        return {field.name: target(outputs[:, place]) for (field, target), place in self.places()}
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """All input fields side by side: an array (b m c) and its mask (b m)."""
         arrays, masks = zip(*(module(batch) for module in self.inputs.values()), strict=True)
-        array, mask = torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
-        queries = torch.cat([target.queries(len(array)) for _, target in self.asked], dim=1)
-        outputs = self.perceiver(array, queries, mask)
-        pieces = outputs.split([len(target.queries.array) for _, target in self.asked], dim=1)
-        return {field.name: target(piece) for (field, target), piece in zip(self.asked, pieces, strict=True)}
+        return torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
+
+    def queries(self, batch_size: int) -> Tensor:
+        """The queries (b o e) of all targets side by side."""
+        return torch.cat([target.queries(batch_size) for _, target in self.asked], dim=1)
+
+    def places(self) -> Iterator[tuple[tuple[Field, Target], slice]]:
+        """Where along o each target's queries and outputs stand."""
+        start = 0
+        for field, target in self.asked:
+            stop = start + len(target.queries.array)
+            yield (field, target), slice(start, stop)
+            start = stop
+
+    def attention(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """{target: {input field: weights (b m)}} by `rollout`, the mean over the target's queries."""
+        array, mask = self.read(batch)
+        weights = rollout(self.perceiver, array, self.queries(len(array)), mask)
+        modules = cast(Iterable[Inputs], self.inputs.values())
+        lengths = {n: m for module in modules for n, m in zip(module.names, module.lengths(batch), strict=True)}
+        return {
+            field.name: dict(zip(lengths, weights[:, place].mean(1).split(list(lengths.values()), dim=1), strict=True))
+            for (field, _), place in self.places()
+        }
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target."""

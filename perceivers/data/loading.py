@@ -22,6 +22,7 @@ CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
 BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
 READ_AHEAD = 2
 SAMPLE = 1_000
+THINNED = 0.05  # of the rows
 MAX_FAILED, MIN_COUNTED = 0.05, 200
 
 
@@ -194,14 +195,9 @@ class Rows:
         return column.reader.collate(column.field, examples)
 
     def training_batch(self, rows: np.ndarray, *, seed: int, epoch: int, field_drop: float) -> Batch:
-        """The same, changed at random: cropped, fields dropped, augmented. A pure function of its arguments.
-
-        One field of a row is always kept.
-        """
+        """The same, changed at random: cropped, fields dropped, augmented. A pure function of its arguments."""
         inputs = [column for column in self.columns.values() if column.field.role == "input"]
-        dropped = uniform(seed, epoch, rows, "fields", len(inputs)) < field_drop
-        kept = (uniform(seed, epoch, rows, "kept field", 1)[:, 0] * len(inputs)).astype(np.int64)
-        dropped[np.arange(len(rows)), kept] = False
+        dropped = dropped_fields(seed, epoch, rows, len(inputs), field_drop)
         batch = {}
         for name, column in self.columns.items():
             if column.field.role == "target":
@@ -226,6 +222,22 @@ class Rows:
             )
         part = reader.augment(field, part, draw)
         return reader.drop(field, part, torch.from_numpy(drop)) if drop.any() else part
+
+
+def dropped_fields(seed: int, epoch: int, rows: np.ndarray, count: int, rate: float) -> np.ndarray:
+    """Which of `count` fields are dropped in each row (n count), at `rate`; one field of a row is kept.
+
+    But one row in twenty keeps a random number of fields from none to all but one, so that answers to any set of
+    fields are learned: removal asks for them (Covert, Lundberg and Lee 2021, "Explaining by removing").
+    """
+    if not rate:
+        return np.zeros((len(rows), count), dtype=bool)
+    dropped = uniform(seed, epoch, rows, "fields", count) < rate
+    kept = (uniform(seed, epoch, rows, "kept field", 1)[:, 0] * count).astype(np.int64)
+    dropped[np.arange(len(rows)), kept] = False
+    thinned, left = uniform(seed, epoch, rows, "thinned", 2).T
+    ranks = uniform(seed, epoch, rows, "thinned fields", count).argsort(1).argsort(1)
+    return np.where((thinned < THINNED)[:, None], ranks >= np.floor(left * count)[:, None], dropped)
 
 
 class TrainingBatches:

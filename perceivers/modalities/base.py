@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from perceivers.core.positions import LearnedArray
 from perceivers.errors import BadInput
+from perceivers.modalities.shaded import Plain, Shaded
 
 # One field of a batch: named tensors, the batch first. `collate` of the modality says which, with dtype and range.
 Part = dict[str, Tensor]
@@ -82,8 +83,8 @@ class Modality(ABC):
         raise BadInputModality(self.name)
 
     # As an input ----------------------------------------------------------------------------------------------
-    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
-        """A module: Batch → (array (b m channels), mask (b m)) for all input fields of this modality."""
+    def inputs(self, fields: Sequence[Any], channels: int) -> "Inputs":
+        """The module that turns all input fields of this modality into an array."""
         raise BadInputModality(self.name)
 
     # As a target ----------------------------------------------------------------------------------------------
@@ -96,6 +97,13 @@ class Modality(ABC):
     def draw(self, field: Any, cell: Any) -> str:
         """A cell as a piece of HTML (escaped, self-contained, small)."""
 
+    def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """A cell with the weights of its m tokens drawn on it, for each of its w `windows` (the last one again where
+        another field has more); weights of elements in several windows are averaged. Shades are relative to the
+        largest. As it stands: the cell alone, for kinds that have nothing inside to shade.
+        """
+        return Plain(self.draw(field, cell))
+
     def baseline(self, field: Any) -> Any:
         """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
         raise BadInputModality(self.name)
@@ -104,12 +112,32 @@ class Modality(ABC):
         """The columns that `predict` adds for answers (n k): `<name>`, and for categories the probabilities."""
         raise BadTargetModality(self.name)
 
+    def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
+        """What is compared (n c) when fields are removed: the answers' values, or the log-probability of what was
+        answered (`asked`, the answer with nothing removed).
+        """
+        return answer
+
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         """Answers (n k) against the examples `truth`: n, and a value with a 95 % interval for each metric.
 
         The first metric after `n` is the one that is named first to people; `better` says which is compared.
         """
         raise BadTargetModality(self.name)
+
+
+class Inputs(nn.Module, ABC):
+    """The input fields `names` of one modality, side by side along m."""
+
+    names: list[str]
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        """A batch → an array and its mask."""
+
+    @abstractmethod
+    def lengths(self, batch: Batch) -> list[int]:
+        """How many elements of m each of `names` has."""
 
 
 class Target(nn.Module, ABC):
@@ -164,8 +192,8 @@ class BadTargetModality(NotImplementedError):
         super().__init__(f"{name} cannot be a target")
 
 
-class PerField(nn.Module):
-    """One module for each field, side by side along m. A module maps a Part to (array (b m c), mask (b m))."""
+class PerField(Inputs):
+    """One module for each field. A module maps a Part to (array (b m c), mask (b m))."""
 
     def __init__(self, modules: Mapping[str, nn.Module]):
         super().__init__()
@@ -173,5 +201,11 @@ class PerField(nn.Module):
         self.fields = nn.ModuleList(modules.values())
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        found = [module(batch[name]) for name, module in zip(self.names, self.fields, strict=True)]
+        found = self._each(batch)
         return torch.cat([array for array, _ in found], dim=1), torch.cat([mask for _, mask in found], dim=1)
+
+    def lengths(self, batch: Batch) -> list[int]:
+        return [array.shape[1] for array, _ in self._each(batch)]
+
+    def _each(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        return [module(batch[name]) for name, module in zip(self.names, self.fields, strict=True)]

@@ -20,12 +20,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
-from perceivers.modalities.base import Batch, Metrics, Modality, Part, Target, Uniform, is_missing, one_column
+from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, Uniform, is_missing, one_column
 
 UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
 LABEL_SMOOTHING = 0.05
 UNBALANCED = 3  # the largest class over the smallest: from there on classes are weighted
 NO_LABEL = -1
+LEAST = 1e-12  # probability whose logarithm is taken
 SHOWN = 10  # categories in a message
 
 
@@ -106,7 +107,7 @@ class Category(Modality):
         missing[:, 0] = len(field.options["categories"]) + 1
         return {"labels": torch.where(rows[:, None], missing, part["labels"])}
 
-    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return CategoryInputs({f.name: len(f.options["categories"]) for f in fields}, channels)
 
     def target(self, field: Any, channels: int) -> Target:
@@ -141,6 +142,14 @@ class Category(Modality):
             for category, column in zip(categories, answer.T, strict=True):
                 columns[f"{field.name}_probability_{category}"] = column.tolist()
         return columns
+
+    def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
+        """The log-probability (n 1) of the category asked; of many labels, of all of them together."""
+        if field.options["labels"] == "one":
+            found = answer[:, [asked.argmax()]]
+        else:
+            found = np.where(asked > 0.5, answer, 1 - answer)
+        return np.log(np.maximum(found, LEAST)).sum(1, keepdims=True)
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         score = metrics.classification if field.options["labels"] == "one" else metrics.multilabel
@@ -206,7 +215,7 @@ def _class_weights(counts: Sequence[int]) -> list[float] | None:
     return (weights * n.sum() / (weights * n).sum()).tolist()
 
 
-class CategoryInputs(nn.Module):
+class CategoryInputs(Inputs):
     """All category fields together: a token for each (b f channels), the field's embedding + the sum of its labels'.
 
     `sizes` gives for each field the number k of its categories. Unseen and missing have their own embeddings.
@@ -229,6 +238,9 @@ class CategoryInputs(nn.Module):
         found = self.embeddings[torch.where(there, labels + self.first[:, None], 0)] * there.unsqueeze(-1)
         tokens = self.field + reduce(found, "b f l c -> b f c", "sum")
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+    def lengths(self, batch: Batch) -> list[int]:
+        return [1] * len(self.names)
 
 
 class CategoryTarget(Target):

@@ -21,7 +21,8 @@ from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.base import Modality, Part, PerField, Uniform, one_column, positive
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_column, positive
+from perceivers.modalities.shaded import Picture, Plain, Shaded, shades
 
 SAMPLE = 200  # pictures of train that `fit` reads
 TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
@@ -128,7 +129,7 @@ class Image(Modality):
         kept = ~rows
         return {"pixels": part["pixels"] * kept[:, None, None, None], "sizes": part["sizes"] * kept[:, None]}
 
-    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return PerField(
             {f.name: ImageInput(f.options["patch"], f.options["mean"], f.options["std"], channels) for f in fields}
         )
@@ -150,6 +151,16 @@ class Image(Modality):
             f'<img src="data:image/png;base64,{data}" alt="{name}" title="{name}" width="{max(1, round(w * scale))}" '
             f'height="{max(1, round(h * scale))}" style="image-rendering: pixelated">'
         )
+
+    def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """The picture at the size that the model sees; a pixel has the shade of its patch."""
+        example = self.read(field, cell)
+        if example is None:
+            return Plain("–")
+        h, w, p = *example.shape[:2], field.options["patch"]
+        grid = rearrange(weights.mean(0), "(y x) -> y x", y=-(-h // p))
+        by_pixel = shades(grid).repeat(p, axis=0).repeat(p, axis=1)[:h, :w]
+        return Picture(np.asarray(pixels.as_picture(example).convert("RGB")), by_pixel)
 
     def baseline(self, field: Any) -> Any:
         """Pixels at 16 × 16, or at their own size where it is one for all and at most 32."""

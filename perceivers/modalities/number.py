@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
-from perceivers.modalities.base import Batch, Metrics, Modality, Part, Target, is_missing
+from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, is_missing
 
 BINS = 16  # of the piecewise-linear encoding of a number
 FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
@@ -94,7 +94,7 @@ class Number(Modality):
         kept = ~rows[:, None]
         return {name: tensor * kept for name, tensor in part.items()}
 
-    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return NumberInputs([f.name for f in fields], sum(len(f.columns) for f in fields), channels)
 
     def target(self, field: Any, channels: int) -> Target:
@@ -177,7 +177,7 @@ def _ranks(values: Float[np.ndarray, " n"], quantiles: Float[np.ndarray, " q"]) 
     return (upper + lower) / 2
 
 
-class NumberInputs(nn.Module):
+class NumberInputs(Inputs):
     """All number fields together: a token for each column (b k channels).
 
     A token is the column's embedding + its value, softly clipped at ±3 (Holzmüller et al. 2024, section 3), times a
@@ -205,6 +205,9 @@ class NumberInputs(nn.Module):
             + einsum(filled, self.bins, "b k t, k t c -> b k c")
         )
         return torch.where(present.unsqueeze(-1), known, self.missing), torch.ones_like(present)
+
+    def lengths(self, batch: Batch) -> list[int]:
+        return [batch[name]["values"].shape[1] for name in self.names]
 
 
 class NumberTarget(Target):

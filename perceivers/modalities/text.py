@@ -19,7 +19,8 @@ from torch.nn.functional import embedding_bag, gelu, pad
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import Unreadable
-from perceivers.modalities.base import Modality, Part, PerField, Uniform, is_missing, one_column, positive
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, is_missing, one_column, positive
+from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
 
 LEAST_BYTES, MOST_BYTES = 16, 8_192
 OVERLAP = 8  # neighbouring windows share 1/8 of their bytes
@@ -70,12 +71,10 @@ class Text(Modality):
 
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `max_bytes`, the last one flush with the end."""
-        longest = field.options["max_bytes"]
-        if example is None or len(example) <= longest:
+        if example is None:
             return [example]
-        last = len(example) - longest
-        starts = [*range(0, last, longest - longest // OVERLAP), last]
-        return [example[start : start + longest] for start in starts]
+        longest = field.options["max_bytes"]
+        return [example[start : start + longest] for start in _starts(len(example), longest)]
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         longest = field.options["max_bytes"]
@@ -109,7 +108,7 @@ class Text(Modality):
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
         return {**part, "mask": part["mask"] & ~rows[:, None]}
 
-    def inputs(self, fields: Sequence[Any], channels: int) -> nn.Module:
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return PerField({field.name: TextInput(field.options["max_bytes"], channels) for field in fields})
 
     def draw(self, field: Any, cell: Any) -> str:
@@ -118,6 +117,18 @@ class Text(Modality):
             return "–"
         text = decode(example)
         return html.escape(text[:DRAWN] + ("…" if len(text) > DRAWN else ""))
+
+    def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """The stretch of 400 characters with the most weight. A character has the mean weight of its bytes."""
+        example = self.read(field, cell)
+        if example is None:
+            return Plain("–")
+        by_byte = _on_bytes(weights, len(example), field.options["max_bytes"])
+        text, place = _characters(example)
+        by_character = np.bincount(place, by_byte, len(text)) / np.maximum(np.bincount(place, minlength=len(text)), 1)
+        start = busiest(by_character, DRAWN)
+        drawn = slice(start, start + DRAWN)
+        return Passage(text[drawn], shades(by_character)[drawn], start > 0, start + DRAWN < len(text))
 
     def baseline(self, field: Any) -> Any:
         """TF-IDF of words and of character 2- to 5-grams within words."""
@@ -129,6 +140,31 @@ class Text(Modality):
 def decode(example: np.ndarray | None) -> str:
     """Bytes → text; a character that a window cut is replaced by �, and None is empty."""
     return "" if example is None else example.tobytes().decode("utf-8", errors="replace")
+
+
+def _starts(length: int, longest: int) -> list[int]:
+    """Where the windows of a text begin."""
+    if length <= longest:
+        return [0]
+    last = length - longest
+    return [*range(0, last, longest - longest // OVERLAP), last]
+
+
+def _on_bytes(weights: Float[np.ndarray, "w m"], length: int, longest: int) -> Float[np.ndarray, " n"]:
+    """The weights of tokens, for each window, as weights of bytes: a token's is shared by its bytes."""
+    starts = _starts(length, longest)
+    total, count = np.zeros(length), np.zeros(length)
+    for i, window in enumerate(weights):
+        part = slice(start := starts[min(i, len(starts) - 1)], start + longest)
+        total[part] += np.repeat(window / PATCH, PATCH)[: len(total[part])]
+        count[part] += 1
+    return total / np.maximum(count, 1)
+
+
+def _characters(example: np.ndarray) -> tuple[str, Int[np.ndarray, " n"]]:
+    """The text of UTF-8 bytes, and for each byte the character that it is part of."""
+    first = (example & 0xC0) != 0x80  # all others continue a character
+    return decode(example), first.cumsum() - 1
 
 
 def _read_file(path: Path) -> bytes:

@@ -1,0 +1,267 @@
+"""What an answer rests on: the share of each input field by removal, and where the model looks.
+
+Two things that are never mixed up. *Shares* compare answers with and without a field. *Attention* says what the
+answer's query read through the latents (`core/rollout.py`); a model may look at what changes nothing.
+
+Not concerned with pages and pictures of it (`perceivers.report`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from perceivers.data.loading import Rows
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+from perceivers.modalities import modality
+from perceivers.modalities.base import Batch
+from perceivers.modalities.shaded import Shaded
+from perceivers.model import Model
+from perceivers.predict import require_columns
+
+EXACT = 6  # up to so many fields, all their sets are tried
+SAMPLED = 512  # about so many sets above that
+MOST_FIELDS = 100  # so many, those with the most attention, are examined
+TOKENS = 2**16  # input elements in one pass
+
+ATTENTION = (
+    "attention: rollout of decode × process × encode, the mean over heads and over the answer's queries, summed over "
+    "what the field gives; it says where the model looks, not what changes the answer"
+)
+SHARE = (
+    "share of the answer: |Shapley value| of the field over their sum, from the change of {what} when fields are "
+    "made missing"
+)
+
+
+@dataclass(frozen=True)
+class FieldExplanation:
+    """One input field of one answer.
+
+    `change` (c): the field's Shapley value, in log-probability of the answer or in the target's units. `share`: of
+    the sum of all fields' |change|, the mean over c; None where nothing changes, or the field was not examined.
+    `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
+    """
+
+    field: Field
+    share: float | None
+    change: list[float] | None
+    attention: float
+    weights: Float[np.ndarray, "w m"]
+    cell: Any
+
+    def shaded(self) -> Shaded:
+        """The field's cell with the attention drawn on it."""
+        return modality(self.field).shaded(self.field, self.cell, self.weights)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One answer of one row: what it is, and its fields in the schema's order."""
+
+    row: int
+    target: Field
+    answer: dict[str, Any]
+    fields: list[FieldExplanation]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `explain --json` writes it."""
+        fields = {
+            f.field.name: {
+                "share": f.share,
+                "change": f.change,
+                "attention": f.attention,
+                "weights": f.weights.round(6).tolist(),
+            }
+            for f in self.fields
+        }
+        return {"row": self.row, "target": self.target.name, "answer": self.answer, "fields": fields}
+
+
+def explain(model: Model, table: Table) -> tuple[list[Explanation], dict[int, str]]:
+    """An explanation for each row and target; and the rows that could not be read, with the reason.
+
+    Raises BadInput where a column that the model reads is missing, or no row can be read.
+    """
+    require_columns(table, model.schema.inputs)
+    rows = Rows(table, model.schema.inputs, modality)
+    ids = rows.readable(np.arange(len(rows)))
+    if not len(ids):
+        raise BadInput(f"no row can be read; the first: {next(iter(rows.failed.values()))}")
+    found = [explain_row(model, rows, int(row)) for row in ids]
+    return [one for row in found for one in row], rows.failed
+
+
+def explain_row(model: Model, rows: Rows, row: int) -> list[Explanation]:
+    """An explanation for each target of one readable row."""
+    batch = _inputs(model, rows, row)
+    with torch.inference_mode():
+        looked = model.eval().attention(batch)
+    examined = _examined(model, {name: w.sum(-1).mean().item() for name, w in next(iter(looked.values())).items()})
+    removed = removal(model, batch, examined)
+    return [
+        _explanation(model, rows, row, field, looked[field.name], examined, *removed[field.name])
+        for field in model.schema.targets
+    ]
+
+
+def _explanation(
+    model: Model,
+    rows: Rows,
+    row: int,
+    target: Field,
+    looked: dict[str, torch.Tensor],
+    examined: list[Field],
+    answer: np.ndarray,
+    changes: np.ndarray,
+) -> Explanation:
+    by_name = dict(zip((f.name for f in examined), zip(changes, shares(np.abs(changes)), strict=True), strict=True))
+    fields = []
+    for field in model.schema.inputs:
+        weights = looked[field.name].double().cpu().numpy()
+        change, share = by_name.get(field.name, (None, None))
+        fields.append(
+            FieldExplanation(
+                field,
+                None if share is None or np.isnan(share) else float(share),
+                None if change is None else change.tolist(),
+                float(weights.sum(1).mean()),
+                weights,
+                rows.columns[field.name].cell(row),
+            )
+        )
+    columns = modality(target).columns(target, answer[None], False)
+    return Explanation(row, target, {name: values[0] for name, values in columns.items()}, fields)
+
+
+def _inputs(model: Model, rows: Rows, row: int) -> Batch:
+    """The input parts of one row: one element for each of its windows."""
+    _, batch = rows.windowed(np.array([row]))
+    return {field.name: batch[field.name] for field in model.schema.inputs}
+
+
+def _examined(model: Model, attention: dict[str, float]) -> list[Field]:
+    kept = sorted(attention, key=lambda name: -attention[name])[:MOST_FIELDS]
+    return [field for field in model.schema.inputs if field.name in kept]
+
+
+# Removal ------------------------------------------------------------------------------------------------------
+def removal(model: Model, batch: Batch, fields: list[Field]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{target: (the answer (k), the Shapley value (f c) of each of `fields`)} of one row, given as its windows."""
+    present, weights = coalitions(len(fields))
+    answers = _answers_to_sets(model, batch, fields, present)
+    found = {}
+    for target in model.schema.targets:
+        values = answers[target.name]
+        whole = values[present.all(1).argmax()]
+        found[target.name] = whole, weights @ modality(target).evidence(target, values, whole)
+    return found
+
+
+def shares(sizes: Float[np.ndarray, "f c"]) -> Float[np.ndarray, " f"]:
+    """Each field's part of the sum over fields, the mean over the columns where there is one; NaN where none is."""
+    total = sizes.sum(0)
+    there = total > 1e-9
+    return (sizes[:, there] / total[there]).mean(1) if there.any() else np.full(len(sizes), np.nan)
+
+
+def coalitions(count: int) -> tuple[Bool[np.ndarray, "s f"], Float[np.ndarray, "f s"]]:
+    """Sets of fields, and the matrix that turns their values into the fields' Shapley values (Shapley 1953).
+
+    All sets up to six fields; above, those along seeded random orders of the fields and their reverses, about 512
+    (Castro, Gómez and Tejada 2009; Mitchell et al. 2022, section 3.2, for the reverses). The whole set is among them.
+    """
+    steps = _all_steps(count) if count <= EXACT else _sampled_steps(count)
+    places: dict[frozenset[int], int] = {}
+    found = []
+    for field, before, weight in steps:
+        without = places.setdefault(before, len(places))
+        found.append((field, places.setdefault(before | {field}, len(places)), without, weight))
+    present, weights = np.zeros((len(places), count), bool), np.zeros((count, len(places)))
+    for members, place in places.items():
+        present[place, list(members)] = True
+    for field, having, without, weight in found:
+        weights[field, having] += weight
+        weights[field, without] -= weight
+    return present, weights
+
+
+def _all_steps(count: int) -> Iterator[tuple[int, frozenset[int], float]]:
+    """(field, the set that it joins, the share of all orders in which it joins that set)."""
+    for field in range(count):
+        others = [i for i in range(count) if i != field]
+        for size in range(count):
+            for members in combinations(others, size):
+                yield field, frozenset(members), 1 / (count * comb(count - 1, size))
+
+
+def _sampled_steps(count: int) -> Iterator[tuple[int, frozenset[int], float]]:
+    random = np.random.default_rng(0)
+    pairs = max(1, round(SAMPLED / (2 * count)))
+    for _ in range(pairs):
+        order = random.permutation(count).tolist()
+        for one in (order, order[::-1]):
+            for place, field in enumerate(one):
+                yield field, frozenset(one[:place]), 1 / (2 * pairs)
+
+
+def _answers_to_sets(
+    model: Model, batch: Batch, fields: list[Field], present: Bool[np.ndarray, "s f"]
+) -> dict[str, Float[np.ndarray, "s k"]]:
+    """The answers where only the fields of each set are there, the mean over windows."""
+    with torch.inference_mode():
+        array, _ = model.eval().read(batch)
+        windows, length = array.shape[:2]
+        at_once = max(1, TOKENS // (windows * length))
+        pieces = []
+        for start in range(0, len(present), at_once):
+            sets = torch.from_numpy(present[start : start + at_once])
+            repeated = {n: {k: torch.cat([t] * len(sets)) for k, t in part.items()} for n, part in batch.items()}
+            for field, there in zip(fields, sets.T, strict=True):
+                missing = (~there).repeat_interleave(windows)
+                repeated[field.name] = modality(field).drop(field, repeated[field.name], missing)
+            pieces.append(model.answers(repeated))
+    answers = {name: torch.cat([piece[name] for piece in pieces]).double().cpu().numpy() for name in pieces[0]}
+    return {name: found.reshape(len(present), windows, -1).mean(1) for name, found in answers.items()}
+
+
+# Many rows ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Average:
+    """Over `n` rows: each field's share of the answer and of the attention, in the schema's order."""
+
+    n: int
+    fields: list[Field]
+    share: Float[np.ndarray, " f"]
+    attention: Float[np.ndarray, " f"]
+
+
+def average(explanations: list[Explanation]) -> Average:
+    """Of one target. The share is that of the mean |change|, so that rows in which much changes count more."""
+    fields = [f.field for f in explanations[0].fields]
+    nothing = np.zeros(next((len(f.change) for f in explanations[0].fields if f.change is not None), 1))
+    sizes = np.mean(
+        [[np.abs(nothing if f.change is None else f.change) for f in e.fields] for e in explanations], axis=0
+    )
+    attention = np.mean([[f.attention for f in e.fields] for e in explanations], axis=0)
+    return Average(len(explanations), fields, shares(sizes), attention)
+
+
+def method(model: Model, target: Field) -> dict[str, str]:
+    """The formulas in words, with what was done for this many fields."""
+    what = "the log-probability of the answer" if target.modality == "category" else "the predicted value"
+    count = len(model.schema.inputs)
+    if count <= EXACT:
+        how = f"exact: all {2**count} sets of the {count} fields"
+    else:
+        how = f"estimated from about {SAMPLED} sets of fields along seeded random orders"
+    if count > MOST_FIELDS:
+        how += f"; the {MOST_FIELDS} fields with the most attention alone"
+    return {"share": f"{SHARE.format(what=what)} ({how})", "attention": ATTENTION}

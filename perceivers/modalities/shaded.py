@@ -1,0 +1,198 @@
+"""An input with weights drawn on it: for a page (HTML) and for a picture (matplotlib axes).
+
+A modality says what is shaded (`Modality.shaded`); how it looks is decided here, once. Weights are shades in [0, 1].
+Not concerned with what the weights mean, nor with where they come from.
+"""
+
+import base64
+import html
+import io
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+COLOUR = (255, 106, 0)
+STRENGTH = 0.75  # how much of the colour covers what is shaded fully
+LEVELS = 8  # shades of text
+SIDE = 160  # pixels of a page that a picture takes
+LINE, MOST_LINES = 46, 12  # of text on axes
+ZWJ = "\u200d"
+
+
+class Shaded(ABC):
+    """Something with weights on it."""
+
+    @abstractmethod
+    def html(self) -> str:
+        """Escaped, self-contained and small. Marks are `<mark style="--w:…">`, which the page colours."""
+
+    @abstractmethod
+    def draw(self, axes: Any) -> None:
+        """The same on matplotlib axes."""
+
+
+@dataclass(frozen=True)
+class Plain(Shaded):
+    """A cell as its modality draws it (HTML), with nothing to shade inside."""
+
+    drawn: str
+
+    def html(self) -> str:
+        return self.drawn
+
+    def draw(self, axes: Any) -> None:
+        axes.axis("off")
+        _write(axes, 0, html.unescape(re.sub(r"<[^>]*>", "", self.drawn))[: 2 * LINE])
+
+
+@dataclass(frozen=True)
+class Picture(Shaded):
+    """Pixels (h w 3) with a weight each (h w)."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    weights: Float[np.ndarray, "h w"]
+
+    def blended(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The picture in grey, with the colour over it where weights are high."""
+        grey = self.pixels.mean(-1, keepdims=True)
+        cover = STRENGTH * self.weights[..., None]
+        return np.round(grey * (1 - cover) + np.array(COLOUR) * cover).astype(np.uint8)
+
+    def html(self) -> str:
+        from PIL import Image
+
+        h, w = self.weights.shape
+        scale = SIDE / max(h, w)
+        picture = Image.fromarray(self.blended())
+        if scale < 1:
+            picture.thumbnail((SIDE, SIDE))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        return (
+            f'<img src="data:image/png;base64,{data}" alt="attention on {w} × {h} pixels" '
+            f'width="{max(1, round(w * scale))}" height="{max(1, round(h * scale))}" '
+            'style="image-rendering: pixelated">'
+        )
+
+    def draw(self, axes: Any) -> None:
+        axes.axis("off")
+        axes.imshow(self.blended(), interpolation="nearest")
+
+
+@dataclass(frozen=True)
+class Passage(Shaded):
+    """Text with a weight for each character (n); `before` and `after` say whether it is cut there."""
+
+    text: str
+    weights: Float[np.ndarray, " n"]
+    before: bool = False
+    after: bool = False
+
+    def pieces(self) -> list[tuple[str, int]]:
+        """Neighbouring characters of the same shade (0 to 8) together. What a reader sees as one sign stays whole."""
+        shades = np.ceil(np.clip(self.weights, 0, 1) * LEVELS - 0.5).astype(int).tolist()
+        for i in range(1, len(self.text)):
+            if _joins(self.text[i - 1], self.text[i]):
+                shades[i] = shades[i - 1]
+        pairs = groupby(zip(self.text, shades, strict=True), key=lambda pair: pair[1])
+        return [("".join(character for character, _ in group), shade) for shade, group in pairs]
+
+    def html(self) -> str:
+        marked = "".join(
+            f'<mark style="--w:{shade / LEVELS:g}">{html.escape(text)}</mark>' if shade else html.escape(text)
+            for text, shade in self.pieces()
+        )
+        return f'<span dir="auto">{"…" * self.before}{marked}{"…" * self.after}</span>'
+
+    def draw(self, axes: Any) -> None:
+        axes.axis("off")
+        written = "".join(" " if c.isspace() else c for c in self.text)
+        for i in range(min(-(-len(written) // LINE), MOST_LINES)):
+            line, shades = written[i * LINE : (i + 1) * LINE], self.weights[i * LINE : (i + 1) * LINE]
+            y = 1 - (i + 1) / MOST_LINES
+            for x, shade in enumerate(shades):
+                axes.add_patch(_box(x / LINE, y, 1 / LINE, 0.9 / MOST_LINES, float(shade)))
+            for x, character in enumerate(line):
+                axes.text((x + 0.5) / LINE, y + 0.02, character, family="monospace", fontsize=7, ha="center")
+
+
+@dataclass(frozen=True)
+class Curve(Shaded):
+    """Values (t c) at times (t), with a weight for each time (t)."""
+
+    times: Float[np.ndarray, " t"]
+    values: Float[np.ndarray, "t c"]
+    weights: Float[np.ndarray, " t"]
+
+    def html(self) -> str:
+        """An SVG: a column in the colour behind each step, and a line for each channel on its own scale."""
+        x = _unit(self.times) * 300
+        edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
+        columns = "".join(
+            f'<rect x="{left:.1f}" width="{max(right - left, 0.5):.1f}" height="80" fill="rgb{COLOUR}" '
+            f'opacity="{STRENGTH * weight:.2f}"/>'
+            for left, right, weight in zip(edges[:-1], edges[1:], self.weights, strict=True)
+            if weight > 0.01
+        )
+        lines = "".join(
+            f'<polyline points="{_points(x, 77 - 74 * _unit(channel))}" fill="none" stroke="currentColor"/>'
+            for channel in self.values.T
+        )
+        return (
+            f'<svg viewBox="0 0 300 80" width="300" role="img" aria-label="attention over time">{columns}{lines}</svg>'
+        )
+
+    def draw(self, axes: Any) -> None:
+        axes.axis("off")
+        edges = np.concatenate([self.times[:1], (self.times[1:] + self.times[:-1]) / 2, self.times[-1:]])
+        for left, right, weight in zip(edges[:-1], edges[1:], self.weights, strict=True):
+            axes.axvspan(left, right, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0)
+        for channel in self.values.T:
+            axes.plot(self.times, _unit(channel), color="#444", linewidth=1)
+
+
+def shades(weights: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Weights as shades: 0 stays 0, the largest of them is 1."""
+    highest = weights.max(initial=0.0)
+    return weights / highest if highest > 0 else weights
+
+
+def busiest(weights: Float[np.ndarray, " n"], length: int) -> int:
+    """Where the stretch of `length` with the most weight begins."""
+    if len(weights) <= length:
+        return 0
+    total = np.concatenate([[0.0], weights.cumsum()])
+    return int((total[length:] - total[:-length]).argmax())
+
+
+def _joins(before: str, character: str) -> bool:
+    """Whether a character belongs to the sign before it: accents, variation selectors, skin tones, joined emoji."""
+    kind = unicodedata.category(character)
+    flag = all("\U0001f1e6" <= c <= "\U0001f1ff" for c in (before, character))
+    return kind in ("Mn", "Me", "Mc", "Cf", "Sk") or before == ZWJ or flag
+
+
+def _unit(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    low, high = np.nanmin(x), np.nanmax(x)
+    return (x - low) / (high - low) if high > low else np.full(len(x), 0.5)
+
+
+def _points(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True) if np.isfinite(b))
+
+
+def _write(axes: Any, line: int, text: str) -> None:
+    axes.text(0, 1 - (line + 1) / MOST_LINES, text, fontsize=9, parse_math=False)
+
+
+def _box(x: float, y: float, width: float, height: float, shade: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), width, height, color=np.array(COLOUR) / 255, alpha=STRENGTH * shade, linewidth=0)

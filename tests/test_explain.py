@@ -1,0 +1,116 @@
+"""Shares against a brute-force Shapley value and planted fields; attention against a plain product of matrices."""
+
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import perceivers as pv
+from perceivers.core.attention import record_attention
+from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.core.rollout import rollout
+from perceivers.explain import average, coalitions, shares
+from perceivers.training.config import Config, Training
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_shapley_values_are_the_mean_over_all_orders(count):
+    present, weights = coalitions(count)
+    values = np.random.default_rng(count).normal(size=len(present))
+    value = {frozenset(np.flatnonzero(row)): v for row, v in zip(present, values, strict=True)}
+    expected = np.zeros(count)
+    orders = list(permutations(range(count)))
+    for order in orders:
+        for place, field in enumerate(order):
+            expected[field] += (value[frozenset(order[: place + 1])] - value[frozenset(order[:place])]) / len(orders)
+    assert len(present) == 2**count
+    np.testing.assert_allclose(weights @ values, expected)
+
+
+def test_sampled_values_add_up_and_are_exact_for_pairs():
+    """Orders with their reverses are exact where fields interact in pairs at most."""
+    random = np.random.default_rng(0)
+    present, weights = coalitions(17)
+    assert len(present) < 700
+    alone, pairs = random.normal(size=17), np.triu(random.normal(size=(17, 17)), 1)
+    values = present @ alone + np.einsum("si, ij, sj -> s", present, pairs, present)
+    np.testing.assert_allclose(weights @ values, alone + (pairs.sum(0) + pairs.sum(1)) / 2)
+
+
+def test_rollout_is_the_product_of_mean_weights():
+    torch.manual_seed(0)
+    config = PerceiverIOConfig(16, 16, 5, 16, self_attends_per_block=2, num_blocks=2, self_heads=4)
+    perceiver = build(config)
+    inputs, queries = torch.randn(3, 11, 16), torch.randn(3, 2, 16)
+    mask = torch.rand(3, 11) < 0.7
+    mask[1] = False
+    found = rollout(perceiver, inputs, queries, mask)
+    with record_attention(perceiver) as w:
+        perceiver(inputs, queries, mask)
+    half = [
+        (np.eye(5) + w[f"block.{i}.attention"][call].mean(1).detach().numpy()) / 2 for call in (0, 1) for i in (0, 1)
+    ]
+    expected = w["decoder.attention"][0].mean(1).detach().numpy()
+    for s in half[::-1]:
+        expected = expected @ s
+    expected = expected @ w["encoder.attention"][0].mean(1).detach().numpy()
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
+    np.testing.assert_allclose(found.sum(-1).detach(), [[1, 1], [0, 0], [1, 1]], atol=1e-5)
+    assert (found[~mask.unsqueeze(1).expand_as(found)] == 0).all()
+
+
+def planted(n, seed=0):
+    """Generated rows: `decides` gives the answer away, `noise` and `colour` say nothing."""
+    random = np.random.default_rng(seed)
+    decides = random.normal(size=n)
+    return pl.DataFrame(
+        {
+            "decides": decides,
+            "noise": random.normal(size=n),
+            "colour": random.choice(["red", "green", "blue"], n),
+            "side": np.where(decides > 0, "above", "below"),
+            "value": 3 * decides + 10,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    training = Training(batch_size=64, precision="float32", average=0.95, validations=1)
+    config = Config(size="tiny", steps=250, training=training)
+    return pv.fit(planted(600), ["side", "value"], config=config)
+
+
+@pytest.mark.parametrize("target", ["side", "value"])
+def test_a_planted_irrelevant_field_gets_about_0_and_a_decisive_one_about_1(model, target):
+    explanations = model.explain(planted(40, seed=1).drop("side", "value"))
+    found = average([e for e in explanations if e.target.name == target])
+    share = dict(zip((f.name for f in found.fields), found.share, strict=True))
+    assert share["decides"] > 0.9
+    assert share["noise"] < 0.08
+    assert share["colour"] < 0.08
+    assert sum(share.values()) == pytest.approx(1)
+    assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_shares_of_a_row_add_up_to_the_change_of_its_answer(model):
+    row = planted(1, seed=2).drop("side", "value")
+    side, value = model.explain(row)
+    nothing = row.with_columns(pl.lit(None).cast(row.schema[name]).alias(name) for name in row.columns)
+    there, gone = model.predict(row), model.predict(nothing)
+    assert value.answer["value"] == pytest.approx(there["value"][0], rel=1e-5)
+    assert sum(f.change[0] for f in value.fields) == pytest.approx(there["value"][0] - gone["value"][0], rel=1e-4)
+    assert sum(f.share for f in side.fields) == pytest.approx(1)
+    assert side.to_dict()["fields"]["decides"]["share"] == side.fields[0].share
+
+
+def test_a_field_that_is_missing_has_no_share(model):
+    row = planted(1, seed=2).drop("side", "value").with_columns(decides=pl.lit(None, pl.Float64))
+    assert model.explain(row)[0].fields[0].share == pytest.approx(0, abs=1e-4)
+
+
+def test_shares_of_nothing_are_undefined():
+    assert np.isnan(shares(np.zeros((3, 1)))).all()
+    np.testing.assert_allclose(shares(np.array([[3.0, 0.0], [1.0, 0.0]])), [0.75, 0.25])
