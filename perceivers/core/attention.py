@@ -83,10 +83,11 @@ class Attention(nn.Module):
     def forward(
         self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n e"]:
-        q, k, v = (
-            rearrange(x, "b n (h c) -> b h n c", h=self.num_heads)
-            for x in (self.to_q(inputs_q), self.to_k(inputs_kv), self.to_v(inputs_kv))
-        )
+        if inputs_q is inputs_kv:
+            projected = kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v))
+        else:
+            projected = self.to_q(inputs_q), *kernels.project(inputs_kv, (self.to_k, self.to_v))
+        q, k, v = (rearrange(x, "b n (h c) -> b h n c", h=self.num_heads) for x in projected)
         if mask is not None and mask.ndim == 2:
             mask = rearrange(mask, "b m -> b 1 m")
         return self.output(rearrange(self.pool(q, k, v, mask), "b h n c -> b n (h c)"))

@@ -1,16 +1,25 @@
-"""The one place that decides how an attention is computed.
+"""The one place that decides how a product or an attention is computed.
 
-Not concerned with projections, heads' layout or modules: it takes the heads apart already and knows only arrays.
+Not concerned with heads' layout or modules' order: an attention comes with its heads apart.
 """
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 # Below this many weights the two plain matrix products are faster than the fused kernel, forward and backward
 # (its backward pass is slow on small sizes on a CPU); above it their memory counts more.
 PLAIN_WEIGHTS = 2**26
+
+
+def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
+    """Several linear layers of one array as one product: the array is read, cast and differentiated once."""
+    weight = torch.cat([layer.weight for layer in layers])
+    bias = torch.cat([layer.bias for layer in layers])
+    return linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1)
 
 
 def attend(
@@ -25,7 +34,8 @@ def attend(
     """
     b, h, n, m = *q.shape[:3], k.shape[2]
     if b * h * n * m <= PLAIN_WEIGHTS:
-        return attention_weights(q, k, mask) @ v
+        with torch.autocast(q.device.type, enabled=False):  # the softmax adds up in float32 whatever it is given
+            return attention_weights(q, k, mask) @ v
     if mask is None:
         return scaled_dot_product_attention(q, k, v)
     heads = mask.unsqueeze(1)

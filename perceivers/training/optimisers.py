@@ -11,6 +11,7 @@ import torch
 
 from perceivers.model import Model
 from perceivers.training.config import Training
+from perceivers.training.muon import Muon
 
 
 class Together(torch.optim.Optimizer):
@@ -59,8 +60,11 @@ def optimiser(model: Model, training: Training) -> Together:
     rest = [p for p in named if not (p.ndim == 2 and id(p) in inside)]
     return Together(
         [
-            torch.optim.Muon(
-                matrices, lr=training.lr, weight_decay=training.weight_decay, adjust_lr_fn="match_rms_adamw"
+            Muon(
+                matrices,
+                lr=training.lr,
+                weight_decay=training.weight_decay,
+                dtype=torch.bfloat16 if training.precision == "bf16" else torch.float32,
             ),
             torch.optim.AdamW(
                 [
@@ -69,6 +73,7 @@ def optimiser(model: Model, training: Training) -> Together:
                 ],
                 lr=training.adamw_lr,
                 betas=(0.9, 0.98),
+                fused=True,
             ),
         ]
     )
