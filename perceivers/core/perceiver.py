@@ -97,30 +97,24 @@ def build(
 ) -> PerceiverIO:
     """The one place that turns a configuration into modules, with the parts that are not a number made on the spot."""
     c, d, e = config.input_channels, config.latent_channels, config.query_channels
+
+    def attention(q: int, kv: int, num_heads: int, qk: int | None, v: int | None) -> Attention:
+        return Attention(q, kv, num_heads=num_heads, qk_channels=qk, v_channels=v, pool=pool())
+
+    def mlp(channels: int, widening_factor: int) -> MLP:
+        return MLP(channels, widening_factor, activation())
+
     encoder = CrossAttend(
         d,
         c,
-        Attention(
-            d,
-            c,
-            num_heads=config.cross_heads,
-            qk_channels=config.cross_qk_channels,
-            v_channels=config.cross_v_channels,
-            pool=pool(),
-        ),
-        MLP(d, config.cross_widening, activation()),
+        attention(d, c, config.cross_heads, config.cross_qk_channels, config.cross_v_channels),
+        mlp(d, config.cross_widening),
     )
     block = [
         SelfAttend(
             d,
-            Attention(
-                d,
-                num_heads=config.self_heads,
-                qk_channels=config.self_qk_channels,
-                v_channels=config.self_v_channels,
-                pool=pool(),
-            ),
-            MLP(d, config.self_widening, activation()),
+            attention(d, d, config.self_heads, config.self_qk_channels, config.self_v_channels),
+            mlp(d, config.self_widening),
             drop_path=config.drop_path,
         )
         for _ in range(config.self_attends_per_block)
@@ -128,16 +122,8 @@ def build(
     decoder = CrossAttend(
         e,
         d,
-        Attention(
-            e,
-            d,
-            num_heads=config.decoder_heads,
-            qk_channels=config.decoder_qk_channels,
-            v_channels=config.decoder_v_channels,
-            pool=pool(),
-        ),
-        MLP(e, config.decoder_widening, activation()),
+        attention(e, d, config.decoder_heads, config.decoder_qk_channels, config.decoder_v_channels),
+        mlp(e, config.decoder_widening),
         query_residual=config.decoder_query_residual,
     )
-    latents = LearnedArray(config.num_latents, d)
-    return PerceiverIO(latents, encoder, block, decoder, num_blocks=config.num_blocks)
+    return PerceiverIO(LearnedArray(config.num_latents, d), encoder, block, decoder, num_blocks=config.num_blocks)
