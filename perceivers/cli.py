@@ -18,7 +18,7 @@ from perceivers.commands.options import STDIN
 from perceivers.commands.output import say
 from perceivers.commands.predict import predict
 from perceivers.commands.train import train
-from perceivers.errors import BadInput, Stopped, Unreadable
+from perceivers.errors import BadInput, Failed, Stopped, Unreadable
 
 app = App(
     name="perceivers",
@@ -56,6 +56,10 @@ def main() -> None:
         code = _fail(str(error), 2)
     except Stopped as error:
         code = _fail(str(error), 128 + error.signal)
+    except Failed as error:
+        if debug:
+            raise
+        code = _fail(str(error), 1)
     except Exception as error:
         if debug:
             raise

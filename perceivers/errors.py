@@ -1,4 +1,4 @@
-"""The two errors that a user meets. Each is one line: what is wrong, where, and what would mend it."""
+"""The errors that a user meets. Each is one line: what is wrong, where, and what would mend it."""
 
 
 class BadInput(ValueError):
@@ -9,8 +9,12 @@ class Unreadable(ValueError):
     """One row cannot be read: it is counted, named and left out."""
 
 
-class Stopped(Exception):
-    """A signal stopped a run, after a checkpoint (exit code 128 + signal)."""
+class Failed(Exception):
+    """It began, and could not be finished (exit code 1)."""
+
+
+class Stopped(BaseException):
+    """A signal stopped a run (exit code 128 + signal). Like KeyboardInterrupt, no `except Exception` swallows it."""
 
     def __init__(self, signal: int, message: str):
         super().__init__(message)

@@ -5,7 +5,20 @@ Not concerned with what stands in them.
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+UNFINISHED = ".writing-"  # what a killed process may leave behind
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside says which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -14,9 +27,27 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     The mode of an existing file is kept, and a link goes on pointing to its file. Raises OSError, and then leaves
     what was there.
     """
-    place = Path(path).resolve()
+    with naming(path):
+        _write_atomic(Path(path).resolve(), content)
+
+
+def append(path: Path, text: str) -> None:
+    """Adds `text` at the end of `path`, and waits until it is on the disk. Raises OSError; a part may be there then."""
+    with naming(path), path.open("a", newline="", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what `write_atomic` left in `folder` when it was killed. Nobody else may be writing there."""
+    for file in folder.glob(f"{UNFINISHED}*"):
+        file.unlink()
+
+
+def _write_atomic(place: Path, content: str | bytes) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = place.with_name(f".writing-{secrets.token_hex(8)}")
+    temporary = place.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 from perceivers.commands.options import Data, Group, Targets, Time
@@ -44,6 +45,7 @@ def train(
     config
         A YAML file of the options below; options on the command line win.
     """
+    began = monotonic()  # loading torch counts as well
     from perceivers.api import default_out
     from perceivers.data.schema import Schema
     from perceivers.training.config import overlay, read_config
@@ -61,6 +63,7 @@ def train(
         group=group,
         time_column=time,
         command="perceivers " + " ".join(sys.argv[1:]),
+        began=began,
     )
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(metrics_lines(metrics))

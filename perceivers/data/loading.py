@@ -4,9 +4,11 @@ Not concerned with where rows come from (`sources.py`), which of them are for tr
 modality does: readers are given from outside.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +22,7 @@ from perceivers.errors import BadInput, Unreadable
 
 CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
 BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
-READ_AHEAD = 2
+READ_AHEAD = 2  # batches a worker
 SAMPLE = 1_000
 THINNED = 0.05  # of the rows
 MAX_FAILED, MIN_COUNTED = 0.05, 200
@@ -244,11 +246,22 @@ class TrainingBatches:
     """The endless stream of training batches: the batch of step s is a pure function of (seed, s).
 
     An epoch is a seeded permutation of the rows; where sizes differ, neighbouring batches of it are sorted by size
-    together, so that little is padded. A thread reads ahead.
+    together, so that little is padded. `workers` threads read ahead, which changes no batch; 0: none.
     """
 
-    def __init__(self, rows: Rows, ids: np.ndarray, *, batch_size: int, seed: int, field_drop: float, start: int = 0):
-        self.rows, self.ids, self.seed, self.field_drop, self.start = rows, ids, seed, field_drop, start
+    def __init__(
+        self,
+        rows: Rows,
+        ids: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        field_drop: float,
+        start: int = 0,
+        workers: int = 1,
+    ):
+        self.rows, self.ids, self.seed, self.field_drop = rows, ids, seed, field_drop
+        self.start, self.workers = start, workers
         self.batch_size = min(batch_size, len(ids))
         self.per_epoch = len(ids) // self.batch_size
         self.orders: dict[int, list[np.ndarray]] = {}  # of the current epoch
@@ -265,27 +278,34 @@ class TrainingBatches:
         batches = np.split(order, self.per_epoch)
         return [batches[i] for i in permutation(self.seed + 1, epoch, np.arange(self.per_epoch))]
 
-    def batch(self, step: int) -> Batch | None:
-        """The batch of a step, or None where none of its rows can be read."""
+    def row_ids(self, step: int) -> np.ndarray:
+        """The readable rows of a step. Where none can be read, those of the next batch of the epoch that has some."""
         epoch, index = divmod(step, self.per_epoch)
-        if epoch not in self.orders:
-            self.orders = {epoch: self.order(epoch)}
-        rows = self.rows.readable(self.orders[epoch][index])
-        self.rows.check()
-        if not len(rows):
-            return None
-        return self.rows.training_batch(rows, seed=self.seed, epoch=epoch, field_drop=self.field_drop)
+        orders = self.orders  # a worker that enters another epoch puts a new dict in its place
+        if epoch not in orders:
+            self.orders = orders = {epoch: self.order(epoch)}
+        for offset in range(self.per_epoch):
+            rows = self.rows.readable(orders[epoch][(index + offset) % self.per_epoch])
+            self.rows.check()
+            if len(rows):
+                return rows
+        raise BadInput(f"no row can be read; the first: {next(iter(self.rows.failed.values()))}")
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        epoch = step // self.per_epoch
+        return self.rows.training_batch(self.row_ids(step), seed=self.seed, epoch=epoch, field_drop=self.field_drop)
 
     def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.batch, self.start + i) for i in range(READ_AHEAD)]
-            step = self.start + READ_AHEAD
+        steps = count(self.start)
+        if not self.workers:
+            yield from map(self.batch, steps)
+        with ThreadPoolExecutor(self.workers) as pool:
+            ahead = deque(pool.submit(self.batch, next(steps)) for _ in range(READ_AHEAD * self.workers))
             while True:
-                batch = ahead.pop(0).result()
-                ahead.append(pool.submit(self.batch, step))
-                step += 1
-                if batch is not None:
-                    yield batch
+                batch = ahead.popleft().result()
+                ahead.append(pool.submit(self.batch, next(steps)))
+                yield batch
 
 
 def evaluation_batches(rows: Rows, ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:

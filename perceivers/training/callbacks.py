@@ -4,7 +4,7 @@ Not concerned with the steps themselves (`module.py`).
 """
 
 import csv
-import signal
+import io
 import sys
 import time
 from pathlib import Path
@@ -13,27 +13,35 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from perceivers.training.folder import RunFolder
+from perceivers.files import append, write_atomic
+from perceivers.training.checkpoints import saved
+from perceivers.training.signals import Signals
 
+CHECKPOINT_SECONDS = 60.0
 COLUMNS = ("step", "train_loss", "validation_loss", "lr")
 
 
 class Validation(pl.Callback):
-    """The mean validation loss by rows; remembers the best weights, and stops after `patience` without gain.
+    """The mean validation loss by rows, every `every` steps; remembers the best weights.
 
     Stands before weight averaging in the list of callbacks, so that it sees the averaged weights.
     """
 
-    def __init__(self, patience: int):
-        self.patience = patience
+    def __init__(self, every: int):
+        self.every = every
         self.best, self.best_step = float("inf"), 0
         self.best_weights: dict[str, torch.Tensor] | None = None
-        self.waited = 0
         self.latest: float | None = None
         self.sums = [0.0, 0]
+        self.began = self.seconds = 0.0
+
+    def follows(self, step: int) -> bool:
+        """Whether a validation follows this step."""
+        return step % self.every == 0
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.sums = [0.0, 0]
+        self.began = time.monotonic()
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -44,15 +52,12 @@ class Validation(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.latest = self.sums[0] / max(1, self.sums[1])
         if self.latest < self.best:
-            self.best, self.best_step, self.waited = self.latest, trainer.global_step, 0
+            self.best, self.best_step = self.latest, trainer.global_step
             self.best_weights = {k: v.detach().clone() for k, v in pl_module.model.state_dict().items()}
-        else:
-            self.waited += 1
-            trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+        self.seconds = time.monotonic() - self.began
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best", "best_step", "best_weights", "waited")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("best", "best_step", "best_weights")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
@@ -60,50 +65,52 @@ class Validation(pl.Callback):
 
 
 class MetricsCSV(pl.Callback):
-    """`metrics.csv`: a row for every step, flushed once a second; cut back to the checkpoint when going on."""
+    """`metrics.csv`: a row for every step, written once a second; cut back to step `start` when going on."""
 
     def __init__(self, path: Path, validation: Validation | None, start: int):
         self.path, self.validation, self.start = path, validation, start
-        self.rows: list[dict[str, Any]] = []
+        self.waiting: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         kept = [row for row in read_metrics(self.path) if row["step"] <= self.start]
-        self.file = self.path.open("w", newline="", encoding="utf-8")
-        self.writer = csv.DictWriter(self.file, COLUMNS)
-        self.writer.writeheader()
-        self.writer.writerows(kept)
-        self.flushed = time.monotonic()
-        self.waiting: list[tuple[int, torch.Tensor, float]] = []
+        write_atomic(self.path, ",".join(COLUMNS) + "\n" + _lines(kept))
+        self.written = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.waiting.append((trainer.global_step, outputs["loss"].detach(), pl_module.factor(trainer.global_step - 1)))
-        if time.monotonic() - self.flushed > 1:
-            self.flush()
+        loss, step = outputs["loss"].detach(), trainer.global_step
+        self.waiting.append({"step": step, "train_loss": loss, "lr": pl_module.factor(step - 1)})
+        if time.monotonic() - self.written > 1:
+            self.write()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.validation is not None and not trainer.sanity_checking:
-            self.flush()
-            loss = f"{self.validation.latest:.6g}"
-            self.writer.writerow({"step": trainer.global_step, "validation_loss": loss})
+        if self.validation is not None:
+            self.waiting.append({"step": trainer.global_step, "validation_loss": self.validation.latest})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.flush()
-        self.file.close()
+        self.write()
 
-    def flush(self) -> None:
-        for step, loss, factor in self.waiting:
-            self.writer.writerow({"step": step, "train_loss": f"{loss.item():.6g}", "lr": f"{factor:.6g}"})
+    def write(self) -> None:
+        """All rows so far are on the disk afterwards. Raises OSError."""
+        append(self.path, _lines(self.waiting))
         self.waiting = []
-        self.flushed = time.monotonic()
-        self.file.flush()
+        self.written = time.monotonic()
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    for row in rows:
+        numbers = {k: f"{float(v):.6g}" for k, v in row.items() if k != "step" and v is not None}
+        writer.writerow({"step": row["step"], **numbers})
+    return text.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.csv`, numbers as numbers; none where the file is not there."""
+    """The rows of `metrics.csv`, numbers as numbers; a last line cut short is left out. None where no file is there."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    text = path.read_text(encoding="utf-8")
+    rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     return [{k: (int(v) if k == "step" else float(v)) if v else None for k, v in row.items()} for row in rows]
 
 
@@ -139,55 +146,79 @@ class Progress(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Writes `checkpoints/step-N.ckpt` every `seconds` and when a signal asks for it; keeps the last two.
+    """Writes `checkpoints/step-N.ckpt` every minute, and when a signal asks for it; keeps the last two.
 
-    `began` is the start of the run on `time.monotonic`, earlier starts included.
+    Where a validation follows a step, its checkpoint follows the validation: Lightning would leave that one out when
+    it goes on from between the two. After the last step there is none: the model itself is written then.
+    `failed` is what could not be read, by row, and goes with the checkpoint.
     """
 
-    def __init__(self, folder: RunFolder, began: float, seconds: float = 60.0):
-        self.folder, self.began, self.seconds = folder, began, seconds
-        self.signal: int | None = None
+    def __init__(self, folder: Path, signals: Signals, metrics: MetricsCSV, failed: dict[int, str]):
+        self.folder, self.signals, self.metrics = folder, signals, metrics
+        self.now, self.earlier = failed, {}
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """The rows that could not be read, those of earlier starts included."""
+        return {**self.earlier, **self.now}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"failed": self.failed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.earlier = state_dict["failed"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.written = time.monotonic()
-        self.old: dict[int, Any] = {n: signal.signal(n, self.ask) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(self, number: int, frame: Any) -> None:
-        """A first signal stops after this step; a second one at once."""
-        self.signal = number
-        signal.signal(number, self.old[number])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.signal is not None:
-            trainer.should_stop = True
-        if self.signal is not None or time.monotonic() - self.written > self.seconds:
-            self.write(trainer)
+        validation = self.metrics.validation
+        if validation is None or not validation.follows(trainer.global_step):
+            self._write_if_due(trainer)
 
-    def write(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.folder.checkpoints / f"step-{trainer.global_step:09d}.ckpt")
-        for old in saved(self.folder.checkpoints)[:-2]:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._write_if_due(trainer)
+
+    def _write_if_due(self, trainer: pl.Trainer) -> None:
+        asked = self.signals.asked is not None
+        if trainer.global_step == trainer.max_steps or not (
+            asked or time.monotonic() - self.written > CHECKPOINT_SECONDS
+        ):
+            return
+        self.metrics.write()
+        trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:09d}.ckpt")
+        for old in saved(self.folder)[:-2]:
             old.unlink()
-        self.folder.add_spent(time.monotonic() - self.began)
         self.written = time.monotonic()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
-
-
-def saved(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the newest last."""
-    return sorted(folder.glob("step-*.ckpt"))
+        self.signals.check()
 
 
 class InTime(pl.Callback):
-    """Stops at `deadline` (of `time.monotonic`), should the machine have slowed down."""
+    """Stops before `deadline` (of `time.monotonic`), should the machine have slowed down.
 
-    def __init__(self, deadline: float):
-        self.deadline = deadline
+    Lightning validates once more then. The time of that, of the test (`test_seconds`, or more where validations took
+    more: `test_share` is test rows for each validation row) and of the report (`report_seconds`) is left.
+    """
+
+    def __init__(
+        self,
+        deadline: float,
+        validation: Validation | None,
+        test_seconds: float,
+        test_share: float,
+        report_seconds: float,
+    ):
+        self.deadline, self.validation, self.report_seconds = deadline, validation, report_seconds
+        self.test_seconds, self.test_share = test_seconds, test_share
         self.stopped_at: int | None = None
 
+    @property
+    def reserve(self) -> float:
+        """Seconds from the last step to the end of the command."""
+        validation = self.validation.seconds if self.validation else 0.0
+        return validation + max(self.test_seconds, validation * self.test_share) + self.report_seconds
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if time.monotonic() > self.deadline and self.stopped_at is None:
+        if time.monotonic() + self.reserve > self.deadline and trainer.global_step < trainer.max_steps:
             self.stopped_at = trainer.global_step
             trainer.should_stop = True

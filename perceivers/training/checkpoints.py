@@ -1,8 +1,9 @@
-"""Checkpoints as safetensors + JSON: no code in them, and never half of one.
+"""Checkpoints as safetensors + JSON with a checksum: no code in them, and never half of one.
 
 Not concerned with what a checkpoint holds, nor with when one is written.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from perceivers.errors import BadInput
-from perceivers.files import write_atomic
+from perceivers.files import naming, write_atomic
 
 
 def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -42,12 +43,22 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return {"list": list, "tuple": tuple}[kind](_unpack(v, tensors) for v in content)
 
 
+def _checksum(rest: str, tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the JSON and of every tensor: name, type, shape and bytes."""
+    digest = hashlib.sha256(rest.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """One file: safetensors whose metadata hold the rest as JSON."""
+    """One file: safetensors whose metadata hold the rest as JSON, and the checksum. Raises OSError."""
     tensors: dict[str, torch.Tensor] = {}
     rest = json.dumps(_pack(content, tensors))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, save(tensors, metadata={"checkpoint": rest}))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, save(tensors, metadata={"checkpoint": rest, "sha256": _checksum(rest, tensors)}))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -55,10 +66,47 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return _unpack(json.loads(header["__metadata__"]["checkpoint"]), tensors)
-    except (SafetensorError, KeyError, ValueError) as error:
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        rest = metadata["checkpoint"]
+        if _checksum(rest, tensors) != metadata["sha256"]:
+            raise ValueError("its checksum is wrong")
+        return _unpack(json.loads(rest), tensors)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise BadInput(f"{path}: damaged or not a checkpoint: {error}") from error
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the newest last."""
+    return sorted(folder.glob("step-*.ckpt"))
+
+
+def step_of(path: Path) -> int:
+    """The number of steps that had been taken."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that is whole, None where none was written; and what is wrong with newer ones.
+
+    Newer ones that are damaged are deleted, so that they do not count among the last two. Raises BadInput where all
+    are damaged.
+    """
+    damaged: dict[Path, str] = {}
+    for path in reversed(saved(folder)):
+        try:
+            read_checkpoint(path)
+        except BadInput as error:
+            damaged[path] = str(error)
+            continue
+        for file in damaged:
+            file.unlink()
+        return path, list(damaged.values())
+    if damaged:
+        raise BadInput(
+            f"{folder}: no checkpoint is whole ({', '.join(path.name for path in damaged)}): delete this folder to "
+            "train from the first step, or choose another --out"
+        )
+    return None, []
 
 
 class SafeCheckpointIO(CheckpointIO):

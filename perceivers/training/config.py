@@ -3,9 +3,12 @@
 None means: chosen from the data by the rules of `defaults.py`. Not concerned with those rules.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -56,12 +59,57 @@ class Training:
     """Of the products in training; auto: the faster here."""
     validations: int = 20
     """So many in a run."""
-    patience: int = 6
-    """Validations without gain before an early stop."""
     small: bool | None = None
-    """Validation rows join training, no early stop (under 500 rows)."""
+    """Validation rows join training, and choose nothing (under 500 rows)."""
     seed: int = 0
     """Of initial weights, order, and all that is random about a row."""
+    workers: int = 1
+    """Threads that read ahead; 0: none. Changes the time, and nothing else."""
+
+
+_ABOVE_ZERO = (lambda v: v > 0, "a number above 0")
+_SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
+_NOT_NEGATIVE = (lambda v: v >= 0, "0 or above")
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(("minutes", "steps", "batch_size", "validations", "lr", "adamw_lr", "clip"), _ABOVE_ZERO),
+    **dict.fromkeys(("num_latents", "latent_channels", "self_heads", "cross_heads", "widening_factor"), _ABOVE_ZERO),
+    **dict.fromkeys(("warmup", "drop_path", "field_drop", "average"), _SHARE),
+    **dict.fromkeys(("self_attends", "weight_decay", "seed", "workers"), _NOT_NEGATIVE),
+}
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether `value` is what the annotation of an option says."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):  # a union
+        return any(_is(value, part) for part in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    """The annotation in words for a person."""
+    if get_origin(hint) is Literal:
+        return " or ".join(get_args(hint))
+    if get_args(hint):
+        return " or ".join(_words(part) for part in get_args(hint) if part is not NoneType)
+    return {int: "a whole number", float: "a number", bool: "true or false"}[hint]
+
+
+def _check(options: Any, prefix: str) -> None:
+    """Raises BadInput with the name of an option whose value is of another kind or out of range."""
+    for name, hint in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if name in ("architecture", "training"):
+            _check(value, f"{name}.")
+        elif not _is(value, hint):
+            raise BadInput(f"{prefix}{name} = {value!r}: expected {_words(hint)}")
+        elif value is not None and name in RANGES:
+            fits, words = RANGES[name]
+            if not fits(value):
+                raise BadInput(f"{prefix}{name} = {value}: expected {words}")
 
 
 @dataclass(frozen=True)
@@ -78,9 +126,7 @@ class Config:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self):
-        for name, value in (("minutes", self.minutes), ("steps", self.steps), ("batch_size", self.training.batch_size)):
-            if value is not None and not value > 0:
-                raise BadInput(f"{name} = {value}: expected a number above 0")
+        _check(self, "")
 
     def to_dict(self) -> dict[str, Any]:
         """As `config.yaml` holds it."""
@@ -100,9 +146,20 @@ class Config:
                 known = {f.name for f in fields(parts[name])}
                 if unknown := sorted((value or {}).keys() - known):
                     raise BadInput(f"{where}: unknown option {name}.{unknown[0]}; known: {', '.join(sorted(known))}")
-                value = parts[name](**(value or {}))
-            values[name] = value
-        return cls(**values)
+                value = parts[name](**{k: _number(v) for k, v in (value or {}).items()})
+            values[name] = _number(value)
+        try:
+            return cls(**values)
+        except BadInput as error:
+            raise BadInput(f"{where}: {error}") from error
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for a word."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def overlay(base: Config, over: Config) -> Config:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Schema
+from perceivers.errors import BadInput
 from perceivers.training.config import Architecture, Config
 
 SMALL_ROWS = 500  # of train and validation together: below it, validation rows join training
@@ -21,7 +22,31 @@ SIZES = {
         num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4
     ),
 }
+CHOSEN = ("tiny", "small")  # by the data; base only when asked for
 TABLE = {"number", "category"}
+
+
+def _sized(config: Config, size: str) -> Architecture:
+    """The architecture of a size, with what was given in its place."""
+    return replace(SIZES[size], **{k: v for k, v in vars(config.architecture).items() if v is not None})
+
+
+def _misfit(a: Architecture) -> str | None:
+    """What is wrong with an architecture: heads share out the channels of a latent."""
+    for name, heads in (("self_heads", a.self_heads), ("cross_heads", a.cross_heads)):
+        if a.latent_channels % heads:
+            return (
+                f"architecture.{name} = {heads}: latent_channels = {a.latent_channels} cannot be divided by it: "
+                "change one of them"
+            )
+    return None
+
+
+def check(config: Config) -> None:
+    """Raises BadInput where the architecture cannot be built at any size that the data may choose."""
+    misfits = [_misfit(_sized(config, size)) for size in ([config.size] if config.size else CHOSEN)]
+    if all(misfits):
+        raise BadInput(misfits[0] or "")
 
 
 def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: int) -> Config:
@@ -41,8 +66,9 @@ def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: in
         "small": small,
     }
     training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
-    given = {k: v for k, v in vars(config.architecture).items() if v is not None}
-    return replace(config, size=size, architecture=replace(SIZES[size], **given), training=training)
+    resolved = replace(config, size=size, architecture=_sized(config, size), training=training)
+    check(resolved)
+    return resolved
 
 
 def perceiver(config: Config) -> PerceiverIOConfig:

@@ -4,11 +4,13 @@ Not concerned with data sources, evaluation or reports.
 """
 
 import copy
+import json
 import logging
-import statistics
+import math
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,19 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from perceivers.data.loading import TrainingBatches, evaluation_batches
+from perceivers.errors import Failed
+from perceivers.files import write_atomic
 from perceivers.model import Model
 from perceivers.training import callbacks, defaults
-from perceivers.training.checkpoints import SafeCheckpointIO
+from perceivers.training.checkpoints import SafeCheckpointIO, step_of
 from perceivers.training.config import Config
 from perceivers.training.folder import RunFolder
-from perceivers.training.module import LearningModel
+from perceivers.training.module import LearningModel, NotFinite
+from perceivers.training.reporting import say
+from perceivers.training.signals import Signals
 
 MEASURED_STEPS = 30
+MEASURING_SHARE = 0.1  # of the time left: on a slow machine fewer steps are measured
 REPORT_SECONDS = 4.0  # writing the report, of which half is matplotlib's start
 SAFETY = 0.95
 
@@ -35,12 +42,22 @@ warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the steps ended. `signal` is None unless one stopped them; `kept` says which weights were kept."""
+    """How the steps ended. `kept` says which weights were kept, `failed` which rows could not be read, and why."""
 
     steps: int
     kept: str
     notes: list[str]
-    signal: int | None
+    failed: dict[int, str]
+
+    def to_json(self) -> str:
+        """As `from_json` takes it."""
+        return json.dumps({**asdict(self), "failed": list(self.failed.items())}, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Outcome":
+        """What `to_json` wrote."""
+        content = json.loads(text)
+        return cls(**{**content, "failed": dict(content["failed"])})
 
 
 def training_rows(data: Any, config: Config) -> np.ndarray:
@@ -58,6 +75,7 @@ def batches(data: Any, config: Config, start: int = 0) -> TrainingBatches:
         seed=t.seed,
         field_drop=t.field_drop,
         start=start,
+        workers=t.workers,
     )
 
 
@@ -81,7 +99,6 @@ def trainer(config: Config, steps: int, parts: list[pl.Callback], validate_every
         devices=1,
         callbacks=parts,
         plugins=[SafeCheckpointIO()],
-        gradient_clip_val=config.training.clip,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validate_every else 0,
@@ -95,48 +112,62 @@ def trainer(config: Config, steps: int, parts: list[pl.Callback], validate_every
 
 
 class _Clock(pl.Callback):
-    """The time of each step."""
+    """The time of each step; stops once `seconds` have passed and a step can be told from the first, slow one."""
 
-    def __init__(self):
+    def __init__(self, seconds: float):
+        self.until = time.monotonic() + seconds
         self.times: list[float] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(time.monotonic())
+        if len(self.times) > 1 and self.times[-1] > self.until:
+            trainer.should_stop = True
 
 
-def measure(model: Model, data: Any, config: Config, steps: int) -> float:
+def typical(times: list[float]) -> float:
+    """Seconds a step: the mean without the first, which warms up, and without the slowest, where there are three."""
+    steps = np.sort(np.diff(times))
+    return float(np.mean(steps[:-1] if len(steps) > 2 else steps))
+
+
+def measure(model: Model, data: Any, config: Config, steps: int, seconds: float) -> float:
     """Seconds a training step takes, everything included, on a copy of the model that is thrown away."""
-    clock = _Clock()
+    clock = _Clock(seconds)
     module = LearningModel(copy.deepcopy(model), config.training, steps)
-    parts = [clock, *averaging(config)]
-    trainer(config, steps, parts, None).fit(module, batches(data, config))
-    return statistics.median(np.diff(clock.times))
+    trainer(config, steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
+    return typical(clock.times)
 
 
 def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Config:
     """The configuration with its precision and its number of steps, fixed once for all."""
-    precisions = ["float32", "bf16"] if config.training.precision == "auto" else [config.training.precision]
-    tried = {p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions)) for p in precisions}
-    fastest = min(tried, key=tried.get)
-    config = with_precision(config, fastest)
-    most = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
-    if config.steps:
+    if config.steps and config.training.precision != "auto":
         return config
-    reserve = REPORT_SECONDS + evaluation_seconds(model, data, config)
-    left = SAFETY * (deadline - time.monotonic() - reserve)
+    precisions = ["float32", "bf16"] if config.training.precision == "auto" else [config.training.precision]
+    share = MEASURING_SHARE * max(0.0, deadline - time.monotonic()) if deadline else math.inf
+    tried = {
+        p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions), share / len(precisions))
+        for p in precisions
+    }
+    fastest = min(tried, key=tried.__getitem__)
+    config = with_precision(config, fastest)
+    if deadline is None:
+        return config
+    most = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
+    test, validations = evaluation_seconds(model, data, config)
+    left = SAFETY * (deadline - time.monotonic() - REPORT_SECONDS - test - validations)
     return replace(config, steps=max(1, min(most, int(left / tried[fastest]))))
 
 
-def evaluation_seconds(model: Model, data: Any, config: Config) -> float:
-    """What all validations of a run and the test will take, from one batch."""
-    began = time.perf_counter()
+def evaluation_seconds(model: Model, data: Any, config: Config) -> tuple[float, float]:
+    """What the test and all validations of a run will take, from one batch."""
+    began = time.monotonic()
     ids = data.parts["test"][: config.training.batch_size]
     with torch.inference_mode():
         for _, batch in evaluation_batches(data.rows, ids, config.training.batch_size):
             model(batch)
-    each = (time.perf_counter() - began) / max(1, len(ids))
+    each = (time.monotonic() - began) / max(1, len(ids))
     validations = 0 if config.training.small else config.training.validations
-    return each * (len(data.parts["test"]) + validations * len(data.parts["validation"]))
+    return each * len(data.parts["test"]), each * validations * len(data.parts["validation"])
 
 
 def with_precision(config: Config, precision: str) -> Config:
@@ -149,41 +180,83 @@ def averaging(config: Config) -> list[pl.Callback]:
     return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay))] if decay else []
 
 
-def fit(model: Model, data: Any, config: Config, folder: RunFolder, deadline: float | None, began: float) -> Outcome:
-    """Trains `model` in place, from the newest checkpoint if there is one; keeps the best weights or the average."""
-    found = callbacks.saved(folder.checkpoints)
-    start = int(found[-1].stem.split("-")[1]) if found else 0
-    small = config.training.small
-    validation = None if small else callbacks.Validation(config.training.patience)
-    in_time = callbacks.InTime(deadline - REPORT_SECONDS) if deadline else None
-    checkpoints = callbacks.Checkpoints(folder, began)
+def fit(
+    model: Model,
+    data: Any,
+    config: Config,
+    folder: RunFolder,
+    found: Path | None,
+    deadline: float | None,
+    signals: Signals,
+) -> Outcome:
+    """Trains `model` in place, from the checkpoint `found` if there is one; keeps the best weights or the average.
+
+    Raises Stopped after a checkpoint, and Failed where the loss is not a number.
+    """
+    start = step_of(found) if found else 0
+    validation = None
+    if not config.training.small:
+        validation = callbacks.Validation(max(1, config.steps // config.training.validations))
+    metrics = callbacks.MetricsCSV(folder.path / "metrics.csv", validation, start)
+    checkpoints = callbacks.Checkpoints(folder.checkpoints, signals, metrics, data.rows.failed)
+    in_time = _in_time(model, data, config, deadline, validation) if deadline else None
     parts = [
         *([validation] if validation else []),
         *averaging(config),
-        callbacks.MetricsCSV(folder.path / "metrics.csv", validation, start),
+        metrics,
         callbacks.Progress(config.steps, validation),
         checkpoints,
         *([in_time] if in_time else []),
     ]
-    every = None if small else max(1, config.steps // config.training.validations)
+    stream = batches(data, config, start)
     module = LearningModel(model, config.training, config.steps)
-    trainer(config, config.steps, parts, every).fit(
-        module,
-        batches(data, config, start),
-        None if small else ValidationBatches(data, config),
-        ckpt_path=str(found[-1]) if found else None,
+    try:
+        with signals.held():
+            trainer(config, config.steps, parts, validation.every if validation else None).fit(
+                module,
+                stream,
+                ValidationBatches(data, config) if validation else None,
+                ckpt_path=str(found) if found else None,
+            )
+    except NotFinite as error:
+        raise _not_finite(error, stream.row_ids(error.step), config, folder) from error
+    return _outcome(model, module, config, validation, in_time, checkpoints.failed)
+
+
+def _in_time(model: Model, data: Any, config: Config, deadline: float, validation: Any) -> callbacks.InTime:
+    test, _ = evaluation_seconds(model, data, config)
+    share = len(data.parts["test"]) / max(1, len(data.parts["validation"]))
+    return callbacks.InTime(deadline, validation, test, share, REPORT_SECONDS)
+
+
+def _not_finite(error: NotFinite, rows: np.ndarray, config: Config, folder: RunFolder) -> Failed:
+    """Names the batch, and leaves it in the run folder: steps and rows counted from 1."""
+    step, numbers = error.step + 1, sorted(int(row) + 1 for row in rows)
+    file = folder.path / "failed-batch.json"
+    what = "gradient" if math.isfinite(error.loss) else "loss"
+    write_atomic(file, json.dumps({"step": step, "loss": str(error.loss), "rows": numbers}) + "\n")
+    mend = f"set --training.lr and --training.adamw-lr below {config.training.lr:g} and {config.training.adamw_lr:g}"
+    if config.training.precision == "bf16":
+        mend = f"set --training.precision float32, or {mend}"
+    return Failed(
+        f"{folder.path}: the {what} of step {step:,} is infinite or not a number; its {len(numbers)} rows are in "
+        f"{file}: look there for extreme values, or {mend}, with another --out. Started again, the same command goes "
+        "on from the last checkpoint"
     )
-    return _outcome(model, module, config, validation, in_time, checkpoints)
 
 
-def _outcome(model: Model, module: Any, config: Config, validation: Any, in_time: Any, checkpoints: Any) -> Outcome:
+def _outcome(
+    model: Model, module: Any, config: Config, validation: Any, in_time: Any, failed: dict[int, str]
+) -> Outcome:
     steps, notes = module.trainer.global_step, []
     if in_time is not None and in_time.stopped_at is not None:
-        notes.append(f"The machine slowed down: stopped in time, after {steps:,} of {config.steps:,} steps.")
-    elif steps < config.steps and checkpoints.signal is None:
-        notes.append(f"Stopped early, after {steps:,} of {config.steps:,} steps: validation no longer gained.")
+        notes.append(
+            f"Stopped in time, after {steps:,} of {config.steps:,} steps: the machine was slower than when they were "
+            "planned."
+        )
+        say(notes[-1])
     kept = "the average of the weights over the last steps" if config.training.average else "the last weights"
     if validation is not None and validation.best_weights is not None:
         model.load_state_dict(validation.best_weights)
         kept = f"the weights of step {validation.best_step:,}, the best on validation"
-    return Outcome(steps, kept, notes, checkpoints.signal)
+    return Outcome(steps, kept, notes, failed)

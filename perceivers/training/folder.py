@@ -9,19 +9,24 @@ import io
 import json
 import os
 import socket
+import threading
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.files import write_atomic
+from perceivers.files import remove_unfinished, write_atomic
+from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT = "config.yaml", "metrics.json", "report.html"
+BEFORE_CONFIG = {"lock", "schema.yaml", "baselines.json", "checkpoints"}  # what a run has before it is planned
 FORMAT = 1
+NOTE_SECONDS = 5.0  # so often the time that was spent is noted, for a process may be killed
 
 
 def fingerprint(table: Table) -> str:
@@ -42,32 +47,65 @@ def _flat(options: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _lock(path: Path) -> TextIO:
+    """The open file that holds the lock: the kernel lets go of it when its process ends, however that happens.
+
+    Raises BlockingIOError where another process holds it.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:  # a run that ended has just removed its empty folder
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:
+            pass  # a run that ended has just removed this file: another process may hold its successor
+        except OSError:
+            file.close()
+            raise
+        file.close()
+
+
 @dataclass
 class RunFolder:
-    """A folder that one process holds while it trains. `asked` is what makes it this run and no other."""
+    """A folder that one process holds while it trains. `asked` is what makes it this run and no other.
+
+    `began`: the start of the command on `time.monotonic`.
+    """
 
     path: Path
     asked: dict[str, Any]
+    began: float
 
     def __enter__(self) -> "RunFolder":
+        lock = self.path / "lock"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.lock = (self.path / "lock").open("a+", encoding="utf-8")
+            self.lock = _lock(lock)
+            self.lock.truncate(0)
+            self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self.lock.flush()
+            for folder in (self.path, self.checkpoints):
+                remove_unfinished(folder)
+        except BlockingIOError as error:
+            holder = lock.read_text(encoding="utf-8").strip()
+            raise BadInput(
+                f"{self.path}: another process trains here ({holder}): wait, or choose another --out"
+            ) from error
         except OSError as error:
             raise BadInput(f"{self.path}: cannot be written: {error.strerror}; choose another --out") from error
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.lock.seek(0)
-            raise BadInput(
-                f"{self.path}: another process trains here ({self.lock.read().strip()}): wait, or choose another --out"
-            ) from error
-        self.lock.truncate(0)
-        self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self.lock.flush()
+        self.ended = threading.Event()
+        self.noting = threading.Thread(target=self._note_spent, daemon=True)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        if self.noting.is_alive():
+            self.noting.join()
+            self.write_spent()
         (self.path / "lock").unlink(missing_ok=True)
         self.lock.close()
         with suppress(OSError):  # a folder in which nothing began is not left behind
@@ -85,11 +123,17 @@ class RunFolder:
         """What `write_config` wrote, or None in a new folder. Raises BadInput where it belongs to another run."""
         file = self.path / CONFIG
         if not file.exists():
-            others = [p.name for p in self.path.iterdir() if p.name not in ("lock", "schema.yaml", "baselines.json")]
+            others = sorted({path.name for path in self.path.iterdir()} - BEFORE_CONFIG)
             if others:
                 raise BadInput(f"{self.path}: holds {others[0]} but no run: choose an empty or new folder for --out")
             return None
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            version = content["format"]
+        except (UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+            raise BadInput(f"{file}: damaged, or not of a run: choose another --out") from error
+        if version != FORMAT:
+            raise BadInput(f"{file}: format {version}, but {FORMAT} is known here: update perceivers")
         before, now = content.get("asked", {}), json.loads(json.dumps(self.asked))
         before, now = _flat(before), _flat(now)
         different = [f"{k}: {before.get(k)!r}, now {now.get(k)!r}" for k in now if before.get(k) != now.get(k)]
@@ -97,15 +141,41 @@ class RunFolder:
             raise BadInput(f"{self.path}: holds another run ({'; '.join(different)}): choose another --out")
         return content
 
+    def resolved(self, stored: dict[str, Any], config: Config) -> Config:
+        """The configuration that was written when the run was planned, with the workers of now."""
+        try:
+            before = Config.from_dict({k: stored[k] for k in config.to_dict()}, str(self.path / CONFIG))
+        except KeyError as error:
+            raise BadInput(f"{self.path / CONFIG}: has no {error}: choose another --out") from error
+        return replace(before, training=replace(before.training, workers=config.training.workers))
+
     def write_config(self, resolved: dict[str, Any]) -> None:
         content = {"format": FORMAT, "asked": json.loads(json.dumps(self.asked)), **resolved}
         write_atomic(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
+    @property
     def spent(self) -> float:
-        """Seconds that earlier starts of this run took."""
-        file = self.checkpoints / "spent.json"
-        return json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+        """Seconds that this run took, earlier starts included."""
+        return self.earlier + time.monotonic() - self.began
 
-    def add_spent(self, seconds: float) -> None:
-        self.checkpoints.mkdir(exist_ok=True)
-        write_atomic(self.checkpoints / "spent.json", json.dumps({"seconds": seconds}))
+    def count_time(self) -> None:
+        """From now on `spent` is known, and noted every few seconds for the next start."""
+        self.earlier = self._spent_before()
+        self.noting.start()
+
+    def _spent_before(self) -> float:
+        try:
+            return float(json.loads((self.checkpoints / "spent.json").read_text())["seconds"])
+        except FileNotFoundError:
+            return 0.0
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{self.checkpoints / 'spent.json'}: damaged: delete it to count the time anew") from error
+
+    def _note_spent(self) -> None:
+        while not self.ended.wait(NOTE_SECONDS):
+            self.write_spent()
+
+    def write_spent(self) -> None:
+        with suppress(OSError):  # a full disk is met and named where something that matters is written
+            self.checkpoints.mkdir(exist_ok=True)
+            write_atomic(self.checkpoints / "spent.json", json.dumps({"seconds": round(self.spent, 1)}))

@@ -16,6 +16,14 @@ from perceivers.training.config import Training
 from perceivers.training.optimisers import Together, optimiser, warmup_cosine
 
 
+class NotFinite(Exception):
+    """The loss of a step (counted from 0), or its gradient, is infinite or not a number."""
+
+    def __init__(self, step: int, loss: float):
+        super().__init__(step, loss)
+        self.step, self.loss = step, loss
+
+
 class LearningModel(pl.LightningModule):
     """A model on its way. What is drawn for a batch is seeded by (seed, step); the rate is a function of the step."""
 
@@ -36,7 +44,16 @@ class LearningModel(pl.LightningModule):
             group["lr"] = group["initial_lr"] * self.factor(self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.loss(batch)
+        self.latest = self.loss(batch)
+        return self.latest
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clips to the global norm, or raises NotFinite: then this step has changed no weight."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.training_config.clip)
+        if not torch.isfinite(self.latest.detach() + norm):
+            raise NotFinite(self.global_step, self.latest.item())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return {"loss": self.loss(batch), "rows": len(next(iter(next(iter(batch.values())).values())))}

@@ -5,6 +5,7 @@ Not concerned with how any of them is computed or drawn.
 
 import json
 import platform
+import sys
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ from perceivers.training.config import Config
 from perceivers.training.folder import METRICS, REPORT, RunFolder
 
 BASELINE_ROWS = 20_000
+
+
+def say(line: str) -> None:
+    """Progress goes to stderr: stdout carries results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metrics]]:
@@ -58,11 +64,10 @@ def write(
     outcome: Any,
     found: dict[str, dict[str, Metrics]],
     command: str,
-    seconds: float,
 ) -> None:
     """Tests the model on the test rows and writes the report, the card and, last, `metrics.json`."""
     evaluations, rows = evaluate(model, data.table, data.parts["test"])
-    failed = {**data.rows.failed, **rows.failed}
+    failed = {**outcome.failed, **data.rows.failed, **rows.failed}
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
@@ -80,7 +85,7 @@ def write(
         split_sizes={name: len(ids) for name, ids in data.parts.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         size=config.size,
-        seconds=seconds,
+        seconds=folder.spent,
         steps=outcome.steps,
         notes=notes,
         unreadable=list(failed.values())[:20],

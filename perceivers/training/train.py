@@ -3,7 +3,6 @@
 Not concerned with how a step is taken (`module.py`) nor with what the flags are called (`perceivers/cli.py`).
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +16,16 @@ from perceivers.data import infer, sources, splits
 from perceivers.data.loading import Column, Rows, with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput, Stopped
+from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
-from perceivers.model import Model, save_model
+from perceivers.model import Model, load_model, save_model
 from perceivers.training import defaults, fitting, reporting
+from perceivers.training.checkpoints import newest_whole
 from perceivers.training.config import Config
-from perceivers.training.folder import RunFolder, fingerprint
+from perceivers.training.folder import REPORT, RunFolder, fingerprint
+from perceivers.training.reporting import say
+from perceivers.training.signals import Signals
 
 DEFAULT_MINUTES = 10.0
 
@@ -36,11 +38,6 @@ class Data:
     schema: Schema
     parts: dict[str, np.ndarray]
     rows: Rows
-
-
-def say(line: str) -> None:
-    """Progress goes to stderr: stdout carries results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def open_schema(
@@ -89,44 +86,56 @@ def train(
     time_column: str | None = None,
     command: str = "",
     parts: dict[str, np.ndarray] | None = None,
+    began: float | None = None,
 ) -> Path:
     """Trains a model on `data` into the run folder `out`, or goes on with it; returns the folder.
 
-    `parts` (train, validation, test row ids) overrides the schema's split: for cross-validation.
-    Raises BadInput where nothing can begin, Stopped after a signal.
+    `parts` (train, validation, test row ids) overrides the schema's split: for cross-validation. `began`: the start
+    of the command on `time.monotonic`, from which minutes count.
+    Raises BadInput where nothing can begin, Failed where it began and could not go on, Stopped after a signal.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     config = config or Config()
-    table = sources.read(data)
-    schema = open_schema(table, targets, group, time_column, schema)
-    asked = {"data": table.name, "fingerprint": fingerprint(table), "schema": schema.to_dict(), **config.to_dict()}
+    defaults.check(config)
+    message = f"stopped; started again, the same command goes on in {out}"
+    with Signals(message) as signals:
+        table = sources.read(data)
+        schema = open_schema(table, targets, group, time_column, schema)
+        with RunFolder(out, _asked(table, schema, config, parts), began) as folder:
+            stored = folder.config()
+            if folder.finished:
+                say(f"{out}: finished before; its report is {out / REPORT}")
+                return out
+            folder.count_time()
+            data = prepare(table, schema, parts)
+            for warning in infer.warnings(table, schema):
+                say(f"note: {warning}")
+            try:
+                _run(folder, stored, data, config, command, signals)
+            except OSError as error:
+                raise Failed(
+                    f"{error.filename or out}: {error.strerror}; mend that and start again: the same command goes on"
+                ) from error
+    return out
+
+
+def _asked(table: Table, schema: Schema, config: Config, parts: dict[str, np.ndarray] | None) -> dict[str, Any]:
+    """What makes a run this run and no other. The number of workers changes nothing in it."""
+    options = config.to_dict()
+    options["training"] = {k: v for k, v in options["training"].items() if k != "workers"}
+    asked = {"data": table.name, "fingerprint": fingerprint(table), "schema": schema.to_dict(), **options}
     if parts is not None:
         asked["parts"] = {name: ids.tolist() for name, ids in parts.items()}
-    with RunFolder(out, asked) as folder:
-        stored = folder.config()
-        if folder.finished:
-            say(f"{out}: finished before; its report is {out / 'report.html'}")
-            return out
-        return _run(folder, stored, table, schema, config, parts, command, began - folder.spent())
+    return asked
 
 
 def _run(
-    folder: RunFolder,
-    stored: dict[str, Any] | None,
-    table: Table,
-    schema: Schema,
-    config: Config,
-    parts: dict[str, np.ndarray] | None,
-    command: str,
-    began: float,
-) -> Path:
-    data = prepare(table, schema, parts)
-    for warning in infer.warnings(table, schema):
-        say(f"note: {warning}")
+    folder: RunFolder, stored: dict[str, Any] | None, data: Data, config: Config, command: str, signals: Signals
+) -> None:
     sizes = {name: len(ids) for name, ids in data.parts.items()}
     resolved = defaults.resolve(config, data.schema, sizes["train"], sizes["validation"])
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
-    deadline = began + 60 * minutes if minutes else None
+    deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
@@ -135,20 +144,37 @@ def _run(
         resolved = fitting.plan(model, data, resolved, deadline)
         folder.write_config(resolved.to_dict())
     else:
-        resolved = Config.from_dict({k: stored[k] for k in config.to_dict()}, str(folder.path / "config.yaml"))
+        resolved = folder.resolved(stored, config)
+    rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     say(
-        f"{table.name}: {sizes['train']:,} train, {sizes['validation']:,} validation, {sizes['test']:,} test rows; "
+        f"{data.table.name}: {rows} rows; "
         f"{resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters; {resolved.steps:,} steps"
     )
-    outcome = fitting.fit(model, data, resolved, folder, deadline, began)
-    if outcome.signal is not None:
-        raise Stopped(outcome.signal, f"stopped; started again, the same command goes on in {folder.path}")
+    model, outcome = _trained(model, data, resolved, folder, deadline, signals)
+    reporting.write(folder, model, data, resolved, outcome, baselines, command)
+    failed = {**outcome.failed, **data.rows.failed}
+    for line in list(failed.values())[:5]:
+        say(f"left out: {line}")
+    if failed:
+        say(f"{len(failed):,} rows could not be read and were left out; the report names them")
+    say(f"report: {folder.path / REPORT}")
+
+
+def _trained(
+    model: Model, data: Data, resolved: Config, folder: RunFolder, deadline: float | None, signals: Signals
+) -> tuple[Model, fitting.Outcome]:
+    """The model after its last step, which is kept: what comes after may fail, and does not train it again."""
+    done = folder.checkpoints / "outcome.json"
+    if done.exists():
+        return load_model(folder.path), fitting.Outcome.from_json(done.read_text(encoding="utf-8"))
+    found, damaged = newest_whole(folder.checkpoints)
+    for line in damaged:
+        say(f"{line}; going on from the one before")
+    try:
+        outcome = fitting.fit(model, data, resolved, folder, found, deadline, signals)
+    except BadInput as error:
+        raise Failed(str(error)) from error
     save_model(model, folder.path)
-    reporting.write(folder, model, data, resolved, outcome, baselines, command, time.monotonic() - began)
-    folder.add_spent(time.monotonic() - began)
-    for failed in list(data.rows.failed.values())[:5]:
-        say(f"left out: {failed}")
-    if data.rows.failed:
-        say(f"{len(data.rows.failed):,} rows could not be read and were left out; the report names them")
-    say(f"report: {folder.path / 'report.html'}")
-    return folder.path
+    write_atomic(done, outcome.to_json())
+    signals.check()
+    return model, outcome

@@ -1,0 +1,179 @@
+"""Kills training at random moments, goes on, and asks that nothing differs from a run that nobody killed.
+
+    python -m benchmarks.kills --kills 100
+
+One process loads torch and forks: a start is cheap. Each kill is Ctrl-C, SIGTERM or SIGKILL, after a random time or
+at a random write, before the file is in its place; each start has another number of workers. A run that comes to its
+end must have the weights, `metrics.csv` and `metrics.json` of the run that went through, by the byte.
+Not concerned with budgets.
+"""
+
+import argparse
+import importlib
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import yaml
+
+from perceivers.errors import Stopped
+from perceivers.training import callbacks
+from perceivers.training.config import Architecture, Config, Training
+from perceivers.training.train import train
+
+for _late in ("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.ensemble", "torch._dynamo"):
+    importlib.import_module(_late)  # here once, and not in every start
+KILLS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+EXITS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+COMPARED = ("model.safetensors", "metrics.csv", "metrics.json")
+WRITES = 30  # about so many in a run
+LIMIT = 300  # seconds after which a start counts as hanging
+CONFIG = Config(
+    steps=24,
+    architecture=Architecture(num_latents=3, latent_channels=10, self_attends=1, self_heads=2),
+    training=Training(batch_size=16, small=False, validations=6),
+)
+
+
+def write_data(path: Path) -> None:
+    """120 rows: a number, a category, a text, and a class to answer."""
+    random_ = np.random.default_rng(0)
+    number = random_.normal(size=120)
+    words = [" ".join("abcdefgh"[i] * 3 for i in random_.integers(0, 8, 5)) for _ in number]
+    kind = [f"kind {i}" for i in random_.integers(0, 3, 120)]
+    answer = ["yes" if value > 0 else "no" for value in number]
+    pl.DataFrame({"number": number, "kind": kind, "words": words, "answer": answer}).write_csv(path)
+
+
+def start(data: Path, out: Path, config: Config, prepare: Callable[[], None] | None = None) -> int:
+    """`train` in a process of its own: its id. It exits as the command line does."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    code = 0
+    try:
+        if prepare is not None:
+            prepare()
+        train(str(data), out=out, targets=["answer"], config=config)
+    except Stopped as stopped:
+        code = 128 + stopped.signal
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """The exit code of a process, negative for the signal that killed it. Raises TimeoutError where it hangs."""
+    until = time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    raise TimeoutError(f"a start hangs for {LIMIT} s")
+
+
+def kill_at_write(number: int, which: int) -> Callable[[], None]:
+    """Makes the process kill itself at the `which`-th call of `fsync`: a file is written, but not yet in its place."""
+
+    def prepare() -> None:
+        fsync, left = os.fsync, [which]
+
+        def counted(handle: int) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), number)
+            fsync(handle)
+
+        os.fsync = counted
+
+    return prepare
+
+
+def killed(data: Path, out: Path, config: Config, chance: random.Random, seconds: float) -> tuple[str, int]:
+    """One start, killed unless it ends before: how it was to be killed, and its exit code."""
+    number = chance.choice(KILLS)
+    config = replace(config, training=replace(config.training, workers=chance.randrange(3)))
+    if chance.random() < 0.4:
+        which = chance.randrange(1, WRITES)
+        return f"{number.name} at write {which}", ended(start(data, out, config, kill_at_write(number, which)))
+    child = start(data, out, config)
+    wait = chance.random() * seconds
+    time.sleep(wait)
+    os.kill(child, number)
+    return f"{number.name} after {wait:.2f} s", ended(child)
+
+
+def same(out: Path, through: Path) -> list[str]:
+    """The files that differ."""
+    return [name for name in COMPARED if (out / name).read_bytes() != (through / name).read_bytes()]
+
+
+def run(kills: int, seed: int, folder: Path) -> int:
+    """Runs, each killed until it ends, until there were enough kills. Returns how many runs came to an end."""
+    chance = random.Random(seed)
+    data = folder / "data.csv"
+    child = os.fork()  # polars starts threads, which a fork would not have
+    if not child:
+        write_data(data)
+        os._exit(0)
+    os.waitpid(child, 0)
+    through, seconds = {}, math.inf
+    for precision in ("float32", "bf16"):
+        out, began = folder / precision, time.monotonic()
+        config = replace(CONFIG, training=replace(CONFIG.training, precision=precision))
+        code = ended(start(data, out, config))
+        if code:
+            raise SystemExit(f"the run that nobody kills ends with {code}: {out.with_suffix('.log').read_text()}")
+        through[precision], seconds = out, min(seconds, time.monotonic() - began)
+    done = runs = 0
+    while done < kills:
+        out = folder / f"killed-{runs}"
+        finished = False
+        while not finished:
+            how, code = (
+                killed(data, out, CONFIG, chance, seconds) if done < kills else ("", ended(start(data, out, CONFIG)))
+            )
+            finished = code == 0
+            if code not in (0, *EXITS.values()):
+                raise SystemExit(f"{out.name}, {how}: exit code {code}\n{out.with_suffix('.log').read_text()}")
+            done += not finished
+            print(f"{out.name}: {how or 'left alone'}: {code}", file=sys.stderr, flush=True)
+        precision = yaml.safe_load((out / "config.yaml").read_text())["training"]["precision"]
+        different = same(out, through[precision])
+        if different:
+            raise SystemExit(f"{out.name} ({precision}): {', '.join(different)} differ from the run that nobody killed")
+        runs += 1
+    return runs
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    callbacks.CHECKPOINT_SECONDS = 0.2
+    with tempfile.TemporaryDirectory() as folder:
+        runs = run(arguments.kills, arguments.seed, Path(folder))
+    print(f"{arguments.kills} kills, {runs} runs: all as if nobody had killed them")
+
+
+if __name__ == "__main__":
+    main()
