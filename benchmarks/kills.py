@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
@@ -58,8 +59,10 @@ def write_data(path: Path) -> None:
 def start(data: Path, out: Path, config: Config, prepare: Callable[[], None] | None = None) -> int:
     """`train` in a process of its own: its id. It exits as the command line does."""
     child = os.fork()
-    if child:
-        return child
+    return child or _train(data, out, config, prepare)
+
+
+def _train(data: Path, out: Path, config: Config, prepare: Callable[[], None] | None) -> NoReturn:
     os.dup2(os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     code = 0
     try:
@@ -73,8 +76,7 @@ def start(data: Path, out: Path, config: Config, prepare: Callable[[], None] | N
     except BaseException:
         traceback.print_exc()
         code = 1
-    finally:
-        os._exit(code)
+    os._exit(code)
 
 
 def ended(child: int) -> int:
@@ -95,11 +97,11 @@ def kill_at_write(number: int, which: int) -> Callable[[], None]:
     def prepare() -> None:
         fsync, left = os.fsync, [which]
 
-        def counted(handle: int) -> None:
+        def counted(fd: Any) -> None:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), number)
-            fsync(handle)
+            fsync(fd)
 
         os.fsync = counted
 
