@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import yaml
 
 from perceivers.data import infer, sources, splits
 from perceivers.data.loading import with_target
@@ -26,7 +25,7 @@ from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
 from perceivers.predict import predict, values_as_table
 from perceivers.training.config import Config, overlay
-from perceivers.training.folder import CONFIG, fingerprint
+from perceivers.training.folder import CONFIG, asked_of, fingerprint
 
 
 class TrainedModel:
@@ -96,7 +95,7 @@ class TrainedModel:
         config = None if self.folder is None else self.folder / CONFIG
         if config is None or not config.exists():
             return None
-        asked = yaml.safe_load(config.read_text(encoding="utf-8"))["asked"]
+        asked = asked_of(config)
         if asked["fingerprint"] != fingerprint(table):
             return None
         if "parts" in asked:

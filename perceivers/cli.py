@@ -15,10 +15,10 @@ from perceivers.commands.export import export
 from perceivers.commands.inspect import inspect
 from perceivers.commands.models import models
 from perceivers.commands.options import STDIN
-from perceivers.commands.output import say
 from perceivers.commands.predict import predict
 from perceivers.commands.train import train
 from perceivers.errors import BadInput, Failed, Stopped, Unreadable
+from perceivers.terminal import say
 
 app = App(
     name="perceivers",
@@ -60,6 +60,11 @@ def main() -> None:
         if debug:
             raise
         code = _fail(str(error), 1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        code = _fail(f"{where}{error.strerror or error}", 1)
     except Exception as error:
         if debug:
             raise

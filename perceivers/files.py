@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all.
+"""Files that are written whole or not at all, and YAML that is read as data alone.
 
 Not concerned with what stands in them.
 """
@@ -8,6 +8,53 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perceivers.errors import BadInput
+
+DEEPEST_YAML = 50
+LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+def check_place(path: Path) -> None:
+    """Raises BadInput where no file could be written at `path`: asked before anything begins."""
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder: give the name of a file in it")
+    if not folder.is_dir():
+        raise BadInput(f"{path}: {folder} is no folder: make it first, or write elsewhere")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise BadInput(f"{path}: cannot be written: {folder} is read-only for you: write elsewhere")
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds: lists, dicts, strings, numbers, dates. Raises BadInput with the place.
+
+    Tags that name code are refused, and so are anchors and aliases, since a few lines of them stand for gigabytes.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8 text") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        depth = 0
+        events: Any = yaml.parse(text, LOADER)
+        for event in events:
+            line = event.start_mark.line + 1
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST_YAML or isinstance(event, yaml.AliasEvent):
+                what = "over 50 levels deep" if depth > DEEPEST_YAML else "an alias (*) stands for something else"
+                raise BadInput(f"{path}, line {line}: {what}: write it out plainly")
+        return yaml.load(text, LOADER)  # safe: LOADER is the safe one
+    except BadInput:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+
 
 UNFINISHED = ".writing-"  # what a killed process may leave behind
 

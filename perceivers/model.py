@@ -3,14 +3,15 @@
 Not concerned with files of data, training or metrics: it maps a batch to predictions.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from perceivers.modalities.base import Batch, Inputs, Target
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+ANEW = "copy the folder anew, or train again"
 
 
 class Model(nn.Module):
@@ -92,37 +94,82 @@ class Model(nn.Module):
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Writes `config.json` and `model.safetensors`, each at once or not at all."""
+    """Writes `model.safetensors`, and `config.json` with the checksums of both, each at once or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
+    weights = save({k: v.contiguous() for k, v in model.state_dict().items()})
     config = {"format": FORMAT, "perceiver": asdict(model.config), "schema": model.schema.to_dict()}
-    write_atomic(folder / CONFIG, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
-    write_atomic(folder / WEIGHTS, save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    checksums = {CONFIG: _checksum(config), WEIGHTS: hashlib.sha256(weights).hexdigest()}
+    write_atomic(folder / WEIGHTS, weights)
+    write_atomic(folder / CONFIG, json.dumps({**config, "sha256": checksums}, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_model(folder: Path) -> Model:
-    """The model that `save_model` wrote. Raises BadInput where the folder is not one, or is damaged."""
+    """The model that `save_model` wrote. Raises BadInput where the folder is not one, is damaged or was changed."""
     config_file, weights = folder / CONFIG, folder / WEIGHTS
     for file in (config_file, weights):
         if not file.is_file():
             raise BadInput(f"{folder}: no {file.name} in it: not a model, or its training has not finished")
+    config = _read_config(config_file)
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        version = config["format"]
-        if version != FORMAT:
-            raise BadInput(f"{config_file}: format {version}, but {FORMAT} is known here: update perceivers")
-        model = Model(Schema.from_dict(config["schema"], str(config_file)), PerceiverIOConfig(**config["perceiver"]))
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{config_file}: not a model's configuration: {error!r}") from error
-    try:
-        tensors = load_file(weights)
+        with weights.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == config["sha256"][WEIGHTS]
+        shapes = _shapes(weights)
+    except OSError as error:
+        raise BadInput(f"{weights}: cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise BadInput(f"{weights}: damaged or cut short: {error}") from error
-    expected = model.state_dict()
-    wrong = sorted(expected.keys() ^ tensors.keys())
-    wrong += [name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape]
-    if wrong:
+    if not same:
+        raise BadInput(f"{weights}: damaged, or not the file that {config_file} was written with: {ANEW}")
+    with torch.device("meta"):  # a wrong size costs no memory
+        expected = {name: tuple(tensor.shape) for name, tensor in _built(config, config_file).state_dict().items()}
+    if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         raise BadInput(f"{weights}: does not fit {config_file}: {len(wrong)} tensors differ, {wrong[0]} among them")
-    model.load_state_dict(tensors)
+    model = _built(config, config_file)
+    model.load_state_dict(load_file(weights))
     return model.eval()
+
+
+def _checksum(config: dict[str, Any]) -> str:
+    """SHA-256 of a configuration, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """What `config.json` holds. Raises BadInput where it is none, of a newer format, or not as it was written."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file}: damaged: not JSON: {error}: {ANEW}") from error
+    version = config.get("format") if isinstance(config, dict) else None
+    if not isinstance(version, int):
+        raise BadInput(f"{file}: not a configuration that perceivers wrote: it names no `format`")
+    if version != FORMAT:
+        raise BadInput(f"{file}: format {version}, but {FORMAT} is known here: update perceivers")
+    checksums = config.get("sha256")
+    rest = {name: value for name, value in config.items() if name != "sha256"}
+    if not isinstance(checksums, dict) or not {CONFIG, WEIGHTS} <= checksums.keys():
+        raise BadInput(f"{file}: damaged: it holds no checksums: {ANEW}")
+    if checksums[CONFIG] != _checksum(rest):
+        raise BadInput(f"{file}: was changed after it was written, or is damaged: {ANEW}")
+    return config
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, from the header alone."""
+    with safe_open(weights, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+
+
+def _built(config: dict[str, Any], file: Path) -> Model:
+    """The model of a configuration, without its weights. Raises BadInput."""
+    try:
+        schema = Schema.from_dict(config["schema"], str(file))
+        for field in (*schema.inputs, *schema.targets):
+            modality(field).check(field)
+        return Model(schema, PerceiverIOConfig(**config["perceiver"]))
+    except BadInput:
+        raise
+    except Exception as error:  # sizes that fit nothing can raise anything
+        raise BadInput(f"{file}: no model can be built from it: {' '.join(str(error).split())}") from error

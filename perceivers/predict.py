@@ -15,9 +15,10 @@ import polars as pl
 import torch
 
 from perceivers.data import sources
+from perceivers.data.folders import MODALITY_OF
 from perceivers.data.infer import nearest
 from perceivers.data.loading import Rows, evaluation_batches
-from perceivers.data.schema import FILE_MODALITIES, Field
+from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
@@ -38,6 +39,10 @@ def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict
                 if name not in sums:
                     sums[name] = np.zeros((len(rows), answer.shape[1]))
                 np.add.at(sums[name], owners, answer.double().cpu().numpy())
+    if not sums:  # not one row could be read: no answers, as wide as they would have been
+        nothing = {field.name: modality(field).collate(field, [None]) for field in model.schema.inputs}
+        with torch.inference_mode():
+            sums = {name: np.zeros((len(rows), answer.shape[1])) for name, answer in model.answers(nothing).items()}
     read = np.flatnonzero(counts)
     return read, {name: total[read] / counts[read, None] for name, total in sums.items()}
 
@@ -53,11 +58,7 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     frame = table.frame
     place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
     for field in model.schema.targets:
-        if field.name not in found:  # not one row could be read
-            columns: dict[str, list[Any]] = {field.name: []}
-        else:
-            columns = modality(field).columns(field, found[field.name], proba)
-        for name, values in columns.items():
+        for name, values in modality(field).columns(field, found[field.name], proba).items():
             wanted = f"{name}_predicted" if name in table.frame.columns else name
             by_row = dict(zip(read.tolist(), values, strict=True))
             column = pl.Series(wanted, [by_row.get(row) for row in place])
@@ -86,25 +87,52 @@ def inputs_as_table(model: Model, inputs: Sequence[str]) -> Table:
     if len(inputs) == 1 and _is_source(inputs[0]):
         return sources.read(inputs[0])
     if all(text.lstrip().startswith("{") for text in inputs):
-        return sources.read([_json_row(text) for text in inputs])
+        return replace(sources.read([_json_row(text) for text in inputs]), name="the command line")
+    if source := next((text for text in inputs if _is_source(text)), None):
+        raise BadInput(f"{source}: a table or folder is given alone, not with other inputs: predict one at a time")
     field = _only_field(model, inputs[0])
-    if field.modality not in FILE_MODALITIES:
-        return Table(frame=pl.DataFrame({field.columns[0]: list(inputs)}), name="the command line", root=None)
-    for text in inputs:
-        if not Path(text).is_file():
-            raise BadInput(f"{text}: no such file")
-    frame = pl.DataFrame({field.columns[0]: [str(Path(text).resolve()) for text in inputs]})
-    return Table(frame=frame, name="the command line", root=Path("/"))
+    if not field.names_files:
+        cells, root = [_value(text, field) for text in inputs], None
+    else:
+        cells, root = [str(_file(text)) for text in inputs], Path("/")
+    return Table(frame=pl.DataFrame({field.columns[0]: cells}), name="the command line", root=root)
+
+
+def _file(text: str) -> Path:
+    """The file of that name. Raises BadInput where there is none."""
+    try:
+        path = Path(text).resolve()
+        if path.is_file():
+            return path
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or too long for a name
+        pass
+    raise BadInput(f"{text:.200}: no such file")
+
+
+def _value(text: str, field: Field) -> str:
+    """What was written, or what a .txt file of that name holds. Raises BadInput for what looks like a missing file."""
+    ending = text[text.rfind(".") :].lower()
+    named = ending in MODALITY_OF or ending in sources.TABLE_SUFFIXES
+    if field.modality != "text" or not named or any(c.isspace() for c in text):
+        return text
+    path = _file(text)
+    if ending != ".txt":
+        raise BadInput(f"{text}: the model reads texts: give a .txt file, a table, or the words themselves")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{text}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
 
 
 def values_as_table(model: Model, data: Any) -> Table:
     """What Python code gives: any source, or a list of values (texts, arrays, paths) of the model's only field."""
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
-        if all(isinstance(value, str | Path) for value in data):
-            return inputs_as_table(model, [str(value) for value in data])
-        field = _only_field(model, type(data[0]).__name__)
-        cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
-        return Table(frame=pl.DataFrame({field.columns[0]: cells}), name="the given values", root=None)
+        field, root = _only_field(model, type(data[0]).__name__), None
+        if field.names_files and all(isinstance(value, str | Path) for value in data):
+            cells, root = [str(_file(str(value))) for value in data], Path("/")
+        else:
+            cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
+        return replace(sources.read({field.columns[0]: cells}), name="the given values", root=root)
     return sources.read(data)
 
 
@@ -115,7 +143,10 @@ def read_stdin(stream: IO[bytes]) -> Table:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdin{kind}"
         path.write_bytes(content)
-        return replace(sources.read(path), name="stdin", root=Path.cwd())
+        try:
+            return replace(sources.read(path), name="stdin", root=Path.cwd())
+        except BadInput as error:
+            raise BadInput(str(error).replace(str(path), "stdin")) from error
 
 
 def _is_source(text: str) -> bool:
@@ -123,7 +154,7 @@ def _is_source(text: str) -> bool:
         return True
     try:
         return Path(text).is_dir() or (Path(text).is_file() and Path(text).suffix.lower() in sources.TABLE_SUFFIXES)
-    except OSError:  # a text may be longer than a file's name
+    except (OSError, ValueError):  # a text may be longer than a file's name, or hold NUL
         return False
 
 
@@ -138,5 +169,5 @@ def _only_field(model: Model, given: str) -> Field:
 def _json_row(text: str) -> dict[str, Any]:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{text[:60]!r}: not a JSON object: {error}") from error

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from perceivers.files import write_atomic
+from perceivers.errors import BadInput
+from perceivers.files import check_place, read_yaml, write_atomic
 
 
 def test_text_is_written_as_utf8_with_its_own_line_ends(tmp_path):
@@ -82,3 +83,55 @@ def test_a_long_name_still_fits(tmp_path):
     path = tmp_path / ("n" * 250)
     write_atomic(path, "x")
     assert path.read_text() == "x"
+
+
+# YAML -------------------------------------------------------------------------------------------------------------
+def test_yaml_is_data(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1, 2.5, null, yes, word]\nb: {c: 'é'}\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": [1, 2.5, None, True, "word"], "b": {"c": "é"}}
+
+
+HOSTILE = {
+    "code": "a: !!python/object/apply:os.system ['touch harmed']",
+    "name": "a: !!python/name:os.system",
+    "module": "!!python/module:os",
+    "bomb": "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n",
+    "merge bomb": "a: &a {x: 1}\nb: &b {<<: [*a, *a]}\nc: {<<: [*b, *b]}",
+    "circle": "&a [*a]",
+    "depth": "[" * 100_000,
+    "braces": "{a: " * 100_000,
+    "blocks": "".join(" " * i + "-\n" for i in range(300)),
+    "date": "a: 2001-99-99",
+    "list as key": "? [a]\n: b",
+    "NUL": "a: \0",
+    "latin-1": "a: é".encode("latin-1"),
+    "two documents": "a: 1\n---\nb: 2\n",
+    "digits": "a: " + "9" * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_yaml_that_is_more_than_data_is_refused_in_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content = HOSTILE[name]
+    (tmp_path / "a.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(BadInput, match=r"a\.yaml") as caught:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_yaml_that_is_not_there(tmp_path):
+    with pytest.raises(BadInput, match="No such file"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+# Places -----------------------------------------------------------------------------------------------------------
+def test_a_place_is_refused_before_anything_begins(tmp_path, monkeypatch):
+    check_place(tmp_path / "new.csv")
+    for place, words in ((tmp_path, "is a folder"), (tmp_path / "none/a.csv", "no folder")):
+        with pytest.raises(BadInput, match=words):
+            check_place(place)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(BadInput, match="read-only"):
+        check_place(tmp_path / "new.csv")

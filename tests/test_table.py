@@ -248,7 +248,7 @@ def test_many_labels_in_a_cell():
 
 
 def test_labels_must_be_one_or_many():
-    with pytest.raises(BadInput, match="labels must be one or many, got 'some'"):
+    with pytest.raises(BadInput, match="labels must be 'one' or 'many', got 'some'"):
         fitted("c", "category", ["a", "b"], labels="some")
 
 

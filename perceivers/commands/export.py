@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from perceivers.commands.output import say
+from perceivers.terminal import say
 
 
 def export(model: str, /, *, out: Path, format: Literal["hub"] = "hub") -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from perceivers.commands.options import Data, Group, Targets, Time
-from perceivers.commands.output import say
+from perceivers.terminal import say
 
 
 def inspect(
@@ -23,8 +23,10 @@ def inspect(
         Write the schema here, to be edited and given to train by --schema.
     """
     from perceivers.data import infer, sources
-    from perceivers.files import write_atomic
+    from perceivers.files import check_place, write_atomic
 
+    if save is not None:
+        check_place(save)
     table = sources.read(data)
     schema = infer.infer(table, targets or (), group=group, time=time)
     print(infer.describe(table, schema))

@@ -1,13 +1,9 @@
 """What the commands print: results on stdout, everything else on stderr. Not concerned with how results are found."""
 
 import json
-import sys
 from typing import Any
 
-
-def say(line: str) -> None:
-    """A line for the person at the terminal, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+from perceivers.terminal import printable, say
 
 
 def dumps(content: Any) -> str:
@@ -24,7 +20,7 @@ def metrics_lines(metrics: dict[str, Any]) -> str:
             if isinstance(metric, dict) and metric.get("value") is not None and "low" in metric:
                 interval = "" if metric["low"] is None else f"  95 %: {metric['low']:.4g} to {metric['high']:.4g}"
                 lines.append(f"  {name:<14}{metric['value']:<10.4g}{interval}")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def report_failed(failed: dict[int, str]) -> int:
@@ -32,5 +28,5 @@ def report_failed(failed: dict[int, str]) -> int:
     for message in list(failed.values())[:5]:
         say(f"not read: {message}")
     if failed:
-        say(f"{len(failed):,} rows could not be read")
+        say(f"{len(failed):,} row{'s' * (len(failed) > 1)} could not be read")
     return 1 if failed else 0

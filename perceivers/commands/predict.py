@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from perceivers.commands.options import STDIN, Json, Model
-from perceivers.commands.output import report_failed, say
+from perceivers.commands.output import report_failed
+from perceivers.terminal import say
 
 
 def predict(
@@ -31,7 +32,7 @@ def predict(
     from perceivers.predict import inputs_as_table, read_stdin
 
     if out is not None:
-        sinks.kind_of(out)
+        sinks.check_out(out)
     trained = load(model)
     table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
     frame, failed = trained.predict_table(table, proba=proba)

@@ -21,12 +21,13 @@ CORRELATED = 0.999
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
 LIKELY = 5
+ALIKE = 0.7  # difflib's measure: `color` is like `colour`, `nope` is not like `income`
 
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
     lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=ALIKE)
     if close:
         return f"; did you mean {lower[close[0]]!r}?"
     shown = ", ".join(list(known)[:10])

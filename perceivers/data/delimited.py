@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from perceivers.errors import BadInput
 SEPARATORS = (",", "\t", ";", "|")
 MISSING = ("", "NA", "NaN", "nan", "null", "None", "N/A")  # in a column of numbers; elsewhere only "" is missing
 HEAD_BYTES, HEAD_ROWS = 2**16, 1_000
-CHUNK = 2**22
+CHUNK, LARGEST_CHUNK = 2**22, 2**31 - 1
 
 
 def read_delimited(path: Path) -> pl.DataFrame:
@@ -34,6 +35,8 @@ def read_delimited(path: Path) -> pl.DataFrame:
     head = _head(path)
     separator = find_separator(head)
     names = _header(path, head, separator)
+    if not re.search(r"[\r\n]+[^\r\n]", head.lstrip()):
+        raise BadInput(f"{path}: a header without rows: nothing to read")
     blank = len(head[: len(head) - len(head.lstrip("\r\n"))].splitlines())
     quotes = _count_quotes(path)
     if quotes % 2:
@@ -55,17 +58,26 @@ def read_delimited(path: Path) -> pl.DataFrame:
 
 def _read_strings(path: Path, separator: str, names: list[str], *, skipped: int, newlines: bool) -> pa.Table:
     """Every cell as a string, null where empty; `skipped` blank lines stand before the header. Raises BadInput."""
-    try:
+
+    def read(block: int) -> pa.Table:
         return arrow_csv.read_csv(
             path,
             read_options=arrow_csv.ReadOptions(
-                column_names=names, skip_rows=skipped, skip_rows_after_names=1, block_size=CHUNK
+                column_names=names, skip_rows=skipped, skip_rows_after_names=1, block_size=block
             ),
             parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=newlines),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
         )
+
+    try:
+        try:
+            return read(CHUNK)
+        except pa.ArrowInvalid as error:
+            if "straddling" not in str(error):
+                raise
+            return read(min(path.stat().st_size + 1, LARGEST_CHUNK))  # some row is longer than a chunk
     except pa.ArrowInvalid as error:
         _check_encoding(path)
         _check_rows(path, separator, len(names))
@@ -129,6 +141,7 @@ def _head(path: Path) -> str:
     """The first whole lines as text. Raises BadInput for an empty file."""
     with path.open("rb") as file:
         raw = file.read(HEAD_BYTES)
+        raw += file.readline() if b"\n" not in raw else b""  # a header of many columns
         cut = bool(file.read(1))
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")
@@ -149,7 +162,7 @@ def _header(path: Path, head: str, separator: str) -> list[str]:
     if "�" in head:
         _check_encoding(path)
     names = [name.strip() or f"column_{i + 1}" for i, name in enumerate(_records(head, separator)[0])]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise BadInput(f"{path}: two columns are named {twice[0]!r}: rename one")
     return names
 

@@ -16,6 +16,7 @@ from perceivers.data.rules import Column, Reading, columns, present, read_column
 from perceivers.data.schema import Field, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
+from perceivers.terminal import printable
 
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
@@ -94,7 +95,7 @@ def describe(table: Table, schema: Schema) -> str:
         lines += _wrapped("target", f"none yet: say --target NAME{f'; likely ones: {likely}' if likely else ''}")
     for warning in warnings(table, schema):
         lines += _wrapped("note", warning)
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from perceivers.errors import BadInput
+from perceivers.files import read_yaml
 
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
+NAME = str | int | float  # what YAML may take a name for
 FILE_MODALITIES = frozenset({"image"})  # a string in a cell is the name of a file
 
 
@@ -112,38 +114,40 @@ class Schema:
 
     @classmethod
     def read(cls, path: Path) -> "Schema":
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}: cannot be read as a schema: {error}") from error
-        except yaml.YAMLError as error:
-            raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        return cls.from_dict(content, str(path))
+        """The schema that a person or `inspect --save` wrote. Raises BadInput with the file and the field."""
+        return cls.from_dict(read_yaml(path), str(path))
 
 
 def _field(row: Any, where: str) -> Field:
-    if not isinstance(row, dict) or not {"name", "role"} <= row.keys():
-        raise BadInput(f"{where}: expected {{name, modality, role, columns, …}}, got {row!r}")
+    if not isinstance(row, dict) or not {"name", "role"} <= row.keys() or not isinstance(row["name"], NAME):
+        raise BadInput(f"{where}: expected {{name, modality, role, columns, …}}, got {row!r:.200}")
     row = dict(row)
     name, modality, role = str(row.pop("name")), row.pop("modality", None), row.pop("role")
     columns = row.pop("columns", [name])
     if role not in ROLES:
-        raise BadInput(f"{where} ({name}): role {role!r} is none of {', '.join(ROLES)}")
-    if modality is None and role != "ignore":
+        raise BadInput(f"{where} ({name}): role {role!r:.60} is none of {', '.join(ROLES)}")
+    if not isinstance(modality, str) and (modality is not None or role != "ignore"):
         raise BadInput(f"{where} ({name}): no modality: say text, image, number, category … or `role: ignore`")
-    if not isinstance(columns, list) or not columns:
-        raise BadInput(f"{where} ({name}): columns must be a list of column names, got {columns!r}")
+    if not isinstance(columns, list) or not columns or not all(isinstance(c, NAME) for c in columns):
+        raise BadInput(f"{where} ({name}): columns must be a list of column names, got {columns!r:.60}")
+    if other := [option for option in row if not isinstance(option, str)]:
+        raise BadInput(f"{where} ({name}): {other[0]!r:.60} is no name of an option")
     return Field(name, modality, role, tuple(str(c) for c in columns), row)
 
 
 def _split(row: Any, where: str) -> Split:
     known = list(Split.__dataclass_fields__)
     if not isinstance(row, dict) or not row.keys() <= set(known):
-        raise BadInput(f"{where}: split has {', '.join(known)}, got {row!r}")
+        raise BadInput(f"{where}: split has {', '.join(known)}, got {row!r:.200}")
     row = dict(row)
+    for name in ("column", "group", "time"):
+        if not isinstance(row.get(name), str | None):
+            raise BadInput(f"{where}: split {name} must be the name of a column or null, got {row[name]!r:.60}")
+    if type(row.get("seed", 0)) is not int or not 0 <= row.get("seed", 0) < 2**63:
+        raise BadInput(f"{where}: split seed must be an integer from 0, got {row['seed']!r:.60}")
     fractions = row.pop("fractions", list(Split.fractions))
     shares = isinstance(fractions, list) and len(fractions) == 3 and all(isinstance(x, int | float) for x in fractions)
-    if not shares or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {fractions}")
+    if not shares or not min(fractions) >= 0 or not abs(sum(fractions) - 1) < 1e-6:
+        raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {fractions!r:.60}")
     a, b, c = (float(x) for x in fractions)
     return Split(fractions=(a, b, c), **row)

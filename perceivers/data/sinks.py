@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from perceivers.errors import BadInput
-from perceivers.files import write_atomic
+from perceivers.files import check_place, write_atomic
 
 WRITERS = {
     ".csv": "csv",
@@ -29,6 +29,12 @@ def kind_of(path: Path) -> str:
     if kind is None:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: use one of {', '.join(WRITERS)}")
     return kind
+
+
+def check_out(path: Path) -> None:
+    """Raises BadInput where no table could be written at `path`: asked before anything begins."""
+    kind_of(path)
+    check_place(path)
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:

@@ -5,7 +5,7 @@ Not concerned with what the columns mean (`infer.py`), nor with opening the file
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from perceivers.data import folders
+from perceivers.data.arrow import read_arrow, read_parquet
 from perceivers.data.delimited import read_delimited
 from perceivers.data.samples import load_sample
 from perceivers.errors import BadInput, Unreadable
@@ -59,13 +60,18 @@ def read(data: Any) -> Table:
     """
     if isinstance(data, Table):
         return data
-    if isinstance(data, str) and (scheme := re.match(r"([a-z]{2,}):", data)) and not Path(data).exists():
+    if isinstance(data, str) and (scheme := re.match(r"([a-z]{2,}):", data)) and not _exists(data):
         return _read_scheme(scheme[1], data)
     if isinstance(data, str | Path):
+        if not str(data):
+            raise BadInput("an empty name: give a folder, a table file or sample:NAME")
         try:
             return _read_path(Path(data))
-        except OSError as error:
-            raise BadInput(f"{data}: cannot be read: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise BadInput(f"{str(data)[:200]}: cannot be read: {reason or error}") from error
     return _checked(Table(_to_frame(data), "the given data", Path.cwd()))
 
 
@@ -82,6 +88,13 @@ def resolve(root: Path | None, cell: str) -> Path:
     if not is_file:
         raise Unreadable(f"{cell}: not a file" if exists else f"{cell}: no such file in {base}")
     return path
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long for a name, or with NUL
+        return False
 
 
 def _read_scheme(scheme: str, data: str) -> Table:
@@ -145,30 +158,12 @@ def _faulty_json(path: Path, message: str) -> BadInput:
                     return BadInput(f"{path}, line {number}: not a JSON object: expected {{…}} on every line")
             except UnicodeDecodeError:
                 return BadInput(f"{path}, line {number}: not UTF-8: save the file as UTF-8")
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 return BadInput(f"{path}, line {number}: not JSON: {error}")
     return BadInput(f"{path}: {message}" if number else f"{path}: an empty file: expected a JSON object on every line")
 
 
-def _read_arrow(path: Path) -> pl.DataFrame:
-    """Arrow IPC, as a file (Feather) or as a stream."""
-    with path.open("rb") as file:
-        is_file = file.read(6) == b"ARROW1"
-    return _polars(path, lambda: pl.read_ipc(path) if is_file else pl.read_ipc_stream(path))
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    return _polars(path, lambda: pl.read_parquet(path))
-
-
-def _polars(path: Path, reader: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    try:
-        return reader()
-    except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{path}: damaged, or not {path.suffix[1:]}: {_line(error)}") from error
-
-
-READERS = {"csv": read_delimited, "parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_jsonl}
+READERS = {"csv": read_delimited, "parquet": read_parquet, "arrow": read_arrow, "jsonl": _read_jsonl}
 
 
 def _to_frame(data: Any) -> pl.DataFrame:
@@ -181,17 +176,30 @@ def _to_frame(data: Any) -> pl.DataFrame:
         if isinstance(data, pa.Table):
             return pl.DataFrame(data)
         if type(data).__module__.split(".")[0] == "pandas":
-            return pl.from_pandas(data.rename(columns=str), include_index=False)
+            return _from_pandas(data.rename(columns=str))
         if isinstance(data, dict) and all(isinstance(v, list | tuple) or _is_array(v) for v in data.values()):
             return pl.DataFrame({str(k): list(v) for k, v in data.items()}, strict=False)
         if isinstance(data, list | tuple) and all(isinstance(row, dict) for row in data):
             return pl.DataFrame(list(data), infer_schema_length=None)
-    except (pl.exceptions.PolarsError, pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"the given data is not a table: {_line(error)}") from error
     raise BadInput(
         f"{type(data).__name__} is no source of rows: give a path, sample:NAME, a data frame, a list of dicts "
         "or a dict of lists"
     )
+
+
+def _from_pandas(data: Any) -> pl.DataFrame:
+    """A pandas frame without its index. Raises BadInput with the column whose cells are of several types."""
+    try:
+        return pl.from_pandas(data, include_index=False)
+    except (pa.ArrowException, TypeError) as error:
+        for name in data.columns:
+            kinds = dict.fromkeys(type(cell).__name__ for cell in data[name].dropna())
+            if data[name].dtype == object and len(kinds) > 1:
+                mend = f"make it one type, such as data[{name!r}].astype(str)"
+                raise BadInput(f"column {name!r} holds {' and '.join(list(kinds)[:3])}: {mend}") from error
+        raise
 
 
 def _is_array(value: Any) -> bool:

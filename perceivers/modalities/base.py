@@ -7,6 +7,7 @@ A cell's way: `read` (one cell → an example) or `read_all` (a column at once) 
 An answer's way: the queries of `target` → outputs (b o e) → prediction → loss, or `answer` → `columns`, `metrics`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -41,6 +42,13 @@ class Modality(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
 
     # The door -------------------------------------------------------------------------------------------------
+    def check(self, field: Any) -> None:
+        """Raises BadInput where an option in `field` is nothing that this modality could use: people write them.
+
+        Here: where there are several columns.
+        """
+        one_column(field)
+
     @abstractmethod
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
         """The options that are None in `field`, read off the cells of the train rows. Raises BadInput."""
@@ -175,11 +183,30 @@ def one_column(field: Any) -> None:
         )
 
 
-def positive(field: Any, option: str) -> None:
-    """Raises BadInput where an option is not a positive integer."""
+def one_of(field: Any, option: str, *choices: Any) -> None:
+    """Raises BadInput where an option is none of `choices`; a type stands for all of its values."""
     value = field.options[option]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInput(f"{field.name}: {option} must be a positive integer, got {value!r}")
+    if not any(type(value) is c if isinstance(c, type) else value is c or value == c for c in choices):
+        names = " or ".join(c.__name__ if isinstance(c, type) else "null" if c is None else repr(c) for c in choices)
+        raise BadInput(f"{field.name}: {option} must be {names}, got {value!r:.60}")
+
+
+def positive(field: Any, option: str) -> None:
+    """Raises BadInput where an option is not None or a positive integer."""
+    value = field.options[option]
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise BadInput(f"{field.name}: {option} must be a positive integer, got {value!r:.60}")
+
+
+def numbers(field: Any, option: str, count: int | None = None) -> None:
+    """Raises BadInput where an option is not None or a list of (`count`) finite numbers."""
+    value = field.options[option]
+    if value is None:
+        return
+    if not isinstance(value, list) or not all(type(x) in (int, float) and math.isfinite(x) for x in value):
+        raise BadInput(f"{field.name}: {option} must be a list of numbers, got {value!r:.60}")
+    if count is not None and len(value) != count:
+        raise BadInput(f"{field.name}: {option} must hold {count} numbers, got {len(value)}")
 
 
 class BadInputModality(NotImplementedError):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
-from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, Uniform, is_missing, one_column
+from perceivers.modalities.base import (
+    Batch,
+    Inputs,
+    Metrics,
+    Modality,
+    Part,
+    Target,
+    Uniform,
+    is_missing,
+    numbers,
+    one_column,
+    one_of,
+)
 
 UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
 LABEL_SMOOTHING = 0.05
@@ -41,10 +54,13 @@ class Category(Modality):
     name = "category"
     options: ClassVar[Mapping[str, Any]] = {"categories": None, "labels": "one", "class_weights": None}
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+    def check(self, field: Any) -> None:
         one_column(field)
-        if field.options["labels"] not in ("one", "many"):
-            raise BadInput(f"{field.name}: labels must be one or many, got {field.options['labels']!r}")
+        one_of(field, "labels", "one", "many")
+        numbers(field, "class_weights", len(_given(field)) or None)
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         found = Counter(one for cell in cells for one in _readable(field, cell))
         options: dict[str, Any] = {"categories": _given(field) or sorted(found)}
         if field.role != "target":
@@ -161,9 +177,12 @@ class Category(Modality):
 def _given(field: Any) -> list[str]:
     """The categories that a person wrote, as labels. Raises BadInput."""
     given = field.options["categories"] or []
-    if not isinstance(given, list | tuple) or len({label(category) for category in given}) != len(given):
-        raise BadInput(f"{field.name}: categories must be a list of different values, got {given!r}")
-    return [label(category) for category in given]
+    if not isinstance(given, list) or not all(isinstance(category, str | int | float) for category in given):
+        raise BadInput(f"{field.name}: categories must be a list of words or numbers, got {given!r:.60}")
+    labels = [label(category) for category in given]
+    if twice := [one for one, count in Counter(labels).items() if count > 1]:
+        raise BadInput(f"{field.name}: categories holds {twice[0]!r} twice: leave one out")
+    return labels
 
 
 def label(cell: Any) -> str:
@@ -224,11 +243,11 @@ class CategoryInputs(Inputs):
     def __init__(self, sizes: Mapping[str, int], channels: int):
         super().__init__()
         self.names = list(sizes)
-        rows = torch.tensor([k + 2 for k in sizes.values()])  # each field's categories, unseen, missing
-        self.register_buffer("first", rows.cumsum(0) - rows, persistent=False)
+        *first, total = accumulate((k + 2 for k in sizes.values()), initial=0)  # its categories, unseen, missing
+        self.register_buffer("first", torch.tensor(first), persistent=False)
         std = channels**-0.5
         self.field = nn.Parameter(torch.empty(len(sizes), channels).normal_(std=std))
-        self.embeddings = nn.Parameter(torch.empty(int(rows.sum()), channels).normal_(std=std))
+        self.embeddings = nn.Parameter(torch.empty(total, channels).normal_(std=std))
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "b f c"], Bool[Tensor, "b f"]]:
         parts = [batch[name]["labels"] for name in self.names]

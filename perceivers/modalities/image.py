@@ -21,7 +21,7 @@ from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_column, positive
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, one_of, positive
 from perceivers.modalities.shaded import Picture, Plain, Shaded, shades
 
 SAMPLE = 200  # pictures of train that `fit` reads
@@ -53,11 +53,17 @@ class Image(Modality):
         "flip": False,
     }
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+    def check(self, field: Any) -> None:
         one_column(field)
         for option in ("channels", "resize", "patch", "max_pixels"):
-            if field.options[option] is not None:
-                positive(field, option)
+            positive(field, option)
+        one_of(field, "max_pixels", int)
+        one_of(field, "flip", bool)
+        for option in ("mean", "std"):
+            numbers(field, option, field.options["channels"])
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         order = np.random.default_rng(0).permutation(len(cells))
         pictures = []
         for i in order:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
-from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, is_missing
+from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, is_missing, numbers, one_of
 
 BINS = 16  # of the piecewise-linear encoding of a number
 FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
@@ -38,7 +38,18 @@ class Number(Modality):
     name = "number"
     options: ClassVar[Mapping[str, Any]] = {"mean": None, "std": None, "quantiles": None, "unit": None, "date": False}
 
+    def check(self, field: Any) -> None:
+        k = len(field.columns)
+        for option in ("mean", "std"):
+            numbers(field, option, k)
+        if not all(std > 0 for std in field.options["std"] or []):
+            raise BadInput(f"{field.name}: std must be above 0, got {field.options['std']!r:.60}")
+        one_of(field, "unit", str, None)
+        one_of(field, "date", str, bool)
+        _check_quantiles(field, k)
+
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         values = self._readable(field, cells)
         found = [_statistics(column[~np.isnan(column)]) for column in values.T]
         if field.role == "target" and not (~np.isnan(values)).all(axis=1).any():
@@ -119,6 +130,18 @@ class Number(Modality):
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         return metrics.regression(answer, np.reshape(truth, answer.shape), groups)
+
+
+def _check_quantiles(field: Any, k: int) -> None:
+    quantiles = field.options["quantiles"]
+    if quantiles is None:
+        return
+    if not isinstance(quantiles, list) or len(quantiles) != k:
+        raise BadInput(f"{field.name}: quantiles must be a list for each of {k} columns, got {quantiles!r:.60}")
+    for column in quantiles:
+        numbers(field.with_options(quantiles=column), "quantiles", BINS + 1)
+        if column != sorted(column):
+            raise BadInput(f"{field.name}: quantiles must rise, got {column!r:.60}")
 
 
 def _values(cells: Sequence[Any], columns: int, how: bool | str) -> np.ndarray:

@@ -19,7 +19,17 @@ from torch.nn.functional import embedding_bag, gelu, pad
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import Unreadable
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, is_missing, one_column, positive
+from perceivers.modalities.base import (
+    Inputs,
+    Modality,
+    Part,
+    PerField,
+    Uniform,
+    is_missing,
+    one_column,
+    one_of,
+    positive,
+)
 from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
 
 LEAST_BYTES, MOST_BYTES = 16, 8_192
@@ -43,10 +53,14 @@ class Text(Modality):
     name = "text"
     options: ClassVar[Mapping[str, Any]] = {"max_bytes": None, "files": False}
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+    def check(self, field: Any) -> None:
         one_column(field)
+        positive(field, "max_bytes")
+        one_of(field, "files", bool)
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         if field.options["max_bytes"] is not None:
-            positive(field, "max_bytes")
             return {}
         lengths = [0]
         for cell in cells:

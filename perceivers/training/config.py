@@ -10,9 +10,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
 from perceivers.errors import BadInput
+from perceivers.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,13 @@ class Config:
             if name not in {f.name for f in fields(cls)}:
                 raise BadInput(f"{where}: unknown option {name!r}; known: {', '.join(f.name for f in fields(cls))}")
             if name in parts:
+                if not isinstance(value, dict | None):
+                    raise BadInput(f"{where}: {name} holds options, got {value!r:.60}")
                 known = {f.name for f in fields(parts[name])}
-                if unknown := sorted((value or {}).keys() - known):
-                    raise BadInput(f"{where}: unknown option {name}.{unknown[0]}; known: {', '.join(sorted(known))}")
+                if unknown := [option for option in value or {} if option not in known]:
+                    raise BadInput(
+                        f"{where}: unknown option {name}.{unknown[0]!s:.60}; known: {', '.join(sorted(known))}"
+                    )
                 value = parts[name](**{k: _number(v) for k, v in (value or {}).items()})
             values[name] = _number(value)
         try:
@@ -181,10 +184,4 @@ def overlay(base: Config, over: Config) -> Config:
 
 def read_config(path: Path) -> Config:
     """A configuration that a person wrote. Raises BadInput with the file and the option."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    return Config.from_dict(content, str(path))
+    return Config.from_dict(read_yaml(path), str(path))

@@ -20,7 +20,7 @@ import yaml
 
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.files import remove_unfinished, write_atomic
+from perceivers.files import read_yaml, remove_unfinished, write_atomic
 from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT = "config.yaml", "metrics.json", "report.html"
@@ -34,6 +34,15 @@ def fingerprint(table: Table) -> str:
     buffer = io.BytesIO()
     table.frame.write_ipc(buffer)
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def asked_of(config: Path) -> dict[str, Any]:
+    """What a run was asked for, from its `config.yaml`. Raises BadInput where that is damaged."""
+    content = read_yaml(config)
+    asked = content.get("asked") if isinstance(content, dict) else None
+    if not isinstance(asked, dict) or not isinstance(asked.get("fingerprint"), str):
+        raise BadInput(f"{config}: damaged: it does not say what the run was asked for: copy the folder anew")
+    return asked
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:
@@ -127,14 +136,10 @@ class RunFolder:
             if others:
                 raise BadInput(f"{self.path}: holds {others[0]} but no run: choose an empty or new folder for --out")
             return None
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            version = content["format"]
-        except (UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
-            raise BadInput(f"{file}: damaged, or not of a run: choose another --out") from error
-        if version != FORMAT:
-            raise BadInput(f"{file}: format {version}, but {FORMAT} is known here: update perceivers")
-        before, now = content.get("asked", {}), json.loads(json.dumps(self.asked))
+        content, before = read_yaml(file), asked_of(file)
+        if content.get("format") != FORMAT:
+            raise BadInput(f"{file}: format {content.get('format')}, but {FORMAT} is known here: update perceivers")
+        now = json.loads(json.dumps(self.asked))
         before, now = _flat(before), _flat(now)
         different = [f"{k}: {before.get(k)!r}, now {now.get(k)!r}" for k in now if before.get(k) != now.get(k)]
         if different:

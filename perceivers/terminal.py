@@ -1,0 +1,20 @@
+"""Lines for the person at the terminal.
+
+Not concerned with what is said, nor with results: those go to stdout as they are.
+"""
+
+import re
+import sys
+
+# Control characters, of which escape sequences are made, marks that turn the direction of writing, halves of pairs.
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(line: str) -> str:
+    """The line with its unsafe characters written out: names in data must not steer a terminal or break a line."""
+    return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+
+
+def say(line: str) -> None:
+    """A line on stderr: stdout carries results."""
+    print(printable(line), file=sys.stderr, flush=True)
