@@ -142,15 +142,6 @@ def numbers(preset: Preset, source: Source) -> dict[str, float]:
     return {"parameters": parameters, "gflop": round(counter.get_total_flops() / 1e9, 1)}
 
 
-def first_sine() -> None:
-    """Computes a sine in all threads and forgets it.
-
-    With torch 2.13 on MKL the first parallel sine of a process is now and then (seen in about 1 of 50) off by 1.5e-4 in
-    the second thread's half, whoever asks for it; those after it are exact.
-    """
-    torch.ones(2**22).sin()
-
-
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     """The result, and the seconds that it took."""
     start = time.perf_counter()
@@ -194,7 +185,6 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in PRESETS]:
         parser.error(f"{unknown[0]} is none of {', '.join(PRESETS)}")
-    first_sine()
     rows = []
     for name in options.names or PRESETS:
         rows.append(compare(PRESETS[name]))

@@ -1,5 +1,6 @@
 """The original's files: what is read, and what is refused without running anything."""
 
+import codecs
 import pickle
 import sys
 import types
@@ -29,13 +30,9 @@ def write(path, content, protocol=4):
     return path
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_every_protocol_of_today_s_numpy(protocol, parameters, tmp_path):
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_protocol_of_pickle(protocol, parameters, tmp_path):
     expected = read_haiku(FLOW)
-    if protocol == 2:
-        with pytest.raises(BadInput, match=r"_codecs\.encode"):
-            read_haiku(write(tmp_path / "a.pickle", parameters, protocol))
-        return
     found = read_haiku(write(tmp_path / "a.pickle", parameters, protocol))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(array, expected[name]) for name, array in found.items())
@@ -88,6 +85,20 @@ def test_code_and_other_classes_are_refused_and_nothing_runs(attack, tmp_path):
         load(path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("text", "rot13"), ("text", "utf-7"), (b"text", "latin1"), ("text",), ("東", "latin1")]
+)
+def test_nothing_but_bytes_goes_through_the_codec(arguments, tmp_path):
+    with pytest.raises(BadInput, match="refused as a file of parameters"):
+        read_haiku(write(tmp_path / "a.pickle", {"a": {"b": Runs(codecs.encode, *arguments)}}))
+
+
+def test_a_name_that_comes_twice_is_refused(tmp_path):
+    path = write(tmp_path / "a.pickle", {"a": {"b/w": np.zeros(3)}, "a/b": {"w": np.ones(3)}})
+    with pytest.raises(BadInput, match="a/b/w stands there twice"):
+        read_haiku(path)
 
 
 def test_a_name_that_reaches_through_a_module_is_refused(tmp_path):

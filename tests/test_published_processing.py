@@ -59,6 +59,14 @@ def test_masks_by_span_and_by_mark():
             text.mask_span(ids, *span)
 
 
+def test_a_part_is_masked_byte_by_byte():
+    assert text.mask(SENTENCE, " missing.") == SENTENCE[:51] + 9 * "<mask>"
+    assert text.mask("é, a, é", "é") == "<mask><mask>, a, <mask><mask>"
+    for part in ("", "else"):
+        with pytest.raises(ValueError, match="is not in the text"):
+            text.mask(SENTENCE, part)
+
+
 def test_the_port_s_tokenizer_gives_the_same_ids():
     from transformers import PerceiverTokenizer
 
@@ -231,6 +239,22 @@ def test_a_clip_is_reconstructed():
     assert relative(found["video"], goldens["reconstruction_image"][0]) < 4e-5
     assert relative(found["audio"], goldens["reconstruction_audio"][0, :, 0]) < 4e-5
     assert abs(found["label"].sum() - 1) < 1e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunks", [1, 7, 100])
+def test_a_clip_is_encoded_once_however_it_is_decoded(chunks):
+    """100 chunks are more than there are patches of sound: some chunks ask for pixels alone."""
+    model = load_original(GOLDENS / "video_autoencoding.pickle", REDUCED["video_autoencoding"])
+    calls = []
+    model.perceiver.encoder.register_forward_hook(lambda *_: calls.append(1))
+    generator = torch.Generator().manual_seed(3)
+    clip = torch.rand(2, 4, 3, 16, 16, generator=generator), torch.randn(2, 192, generator=generator)
+    whole, found = model(*clip, chunks=1), model(*clip, chunks=chunks)
+    assert len(calls) == 2
+    assert all(relative(found[name], value) < 1e-5 for name, value in whole.items())
+    with pytest.raises(ValueError, match="0 chunks came"):
+        model(*clip, chunks=0)
 
 
 def test_clips_of_other_sizes_are_refused():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from perceivers.published import load
 from perceivers.published.pictures import prepare
-from perceivers.published.text import MASK_TEXT, fill
+from perceivers.published.text import fill, mask
 
 pytestmark = pytest.mark.network
 
@@ -40,9 +40,9 @@ def test_logits_that_public_tests_expect(kind, expected, picture):
 
 
 def test_the_missing_word():
-    sentence = "This is an incomplete sentence where some words are"
+    sentence = "This is an incomplete sentence where some words are missing."
     model = load("deepmind/language-perceiver")
-    assert fill(model, [sentence + len(" missing.") * MASK_TEXT]) == [sentence + " missing."]
+    assert fill(model, [mask(sentence, " missing.")]) == [sentence]
 
 
 @pytest.mark.parametrize("name", ["deepmind/optical-flow-perceiver", "deepmind/multimodal-perceiver"])

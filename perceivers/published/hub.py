@@ -22,6 +22,11 @@ def read(folder: Path) -> Published:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read as a configuration: {' '.join(str(error).split())}") from error
+    if isinstance(config, dict) and "schema" in config:
+        raise BadInput(
+            f"{folder}: a model trained here, which `perceivers.load` reads: transformers has no counterpart of its"
+            " fields, so that it cannot be written for the Hub either"
+        )
     sizes, source = understood(config, str(path))
     model = weights.from_hub(sizes, source, weights.read_folder(folder), str(folder))
     if isinstance(model, ImageClassifier | Autoencoder):

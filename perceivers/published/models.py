@@ -139,6 +139,8 @@ class Autoencoder(Published[AutoencoderSizes]):
         self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"], chunks: int = 128
     ) -> dict[str, Tensor]:
         """`video` (b t 3 h w), `audio` (b s), `label` (b k): encoded once, decoded in `chunks` to save memory."""
+        if chunks < 1:
+            raise ValueError(f"{chunks} chunks came: give at least 1")
         latents, everything = self.encode(video, audio), self.queries.everything()
         split = {name: points.tensor_split(chunks) for name, points in everything.items()}
         parts = [self.decode(latents, {name: pieces[i] for name, pieces in split.items()}) for i in range(chunks)]

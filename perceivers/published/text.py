@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAD, BOS, EOS, MASK, CLS, SEP = range(6)
 SPECIAL = 6
-# Stands for one masked byte in a text: repeat it for each byte that is missing.
+# Stands for one masked byte in a text: `mask` puts one for each byte.
 MASK_TEXT = "<mask>"
 
 
@@ -40,6 +40,13 @@ def encode_with_ends(text: str | bytes) -> list[int]:
 def decode(ids: Iterable[int]) -> str:
     """Ids → text: ids below 6 are dropped, those from 262 wrap, invalid UTF-8 is replaced."""
     return bytes((i - SPECIAL) % 256 for i in map(int, ids) if i >= SPECIAL).decode("utf-8", errors="replace")
+
+
+def mask(text: str, part: str) -> str:
+    """The text with `part` masked wherever it stands, a `<mask>` for each byte. Raises ValueError where it is not."""
+    if not part or part not in text:
+        raise ValueError(f"{part!r} is not in the text: give a part of it to mask")
+    return text.replace(part, MASK_TEXT * len(part.encode()))
 
 
 def mask_span(ids: Sequence[int], start: int, stop: int) -> list[int]:

@@ -18,6 +18,13 @@ class _FlatMapping(dict):
     """Stands in for Haiku's class of this name: a dict, nothing else."""
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stands in for `_codecs.encode`, by which pickles up to protocol 2 write bytes: in this one encoding."""
+    if type(text) is not str or encoding != "latin1":
+        raise pickle.UnpicklingError("it encodes something else than bytes")
+    return text.encode("latin1")
+
+
 # All that a pickle of numpy arrays in dicts and tuples may name; numpy's modules moved between 1 and 2.
 _ARRAYS = {
     ("multiarray", "_reconstruct"): multiarray._reconstruct,
@@ -30,6 +37,7 @@ _ALLOWED = {
     },
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
     ("haiku._src.data_structures", "FlatMapping"): _FlatMapping,
     ("haiku.data_structures", "FlatMapping"): _FlatMapping,
 }
@@ -46,7 +54,7 @@ class _Restricted(pickle.Unpickler):
 def read_haiku(path: Path) -> dict[str, np.ndarray]:
     """`module/name` → array, for a pickled {module: {name: array}} or {"params": …, "state": …} of those.
 
-    Raises BadInput for anything else: code, other classes, a cut file, arrays of objects.
+    Raises BadInput for anything else: code, other classes, a cut file, arrays of objects, a name that comes twice.
     """
     try:
         content = _Restricted(io.BytesIO(path.read_bytes())).load()
@@ -60,6 +68,8 @@ def read_haiku(path: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for part in parts:
         for module, name, array in _leaves(part, path):
+            if f"{module}/{name}" in found:
+                raise BadInput(f"{path}: {module}/{name} stands there twice")
             found[f"{module}/{name}"] = array
     return found
 

@@ -128,22 +128,28 @@ def _filled(
     except (ValueError, TypeError, RuntimeError) as error:  # sizes come from a file that anyone can write
         raise BadInput(f"{where}: no model can be made of its sizes: {' '.join(str(error).split())}") from error
     expected = {theirs[ours]: tensor for ours, tensor in model.state_dict().items()}
-    _check(
-        {name: tuple(t.shape) for name, t in expected.items()}, {n: tuple(t.shape) for n, t in tensors.items()}, where
-    )
+    _check(expected, tensors, where)
     state = {ours: tensors[their].to(expected[their].dtype) for ours, their in theirs.items()}
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_()
 
 
-def _check(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], where: str) -> None:
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    misshapen = [
-        f"{name} {found[name]} instead of {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if expected[name] != found[name]
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+def _check(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+    both = sorted(expected.keys() & found.keys())
+    kinds = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "misshapen": [
+            f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+            for name in both
+            if found[name].shape != expected[name].shape
+        ],
+        "of another kind": [
+            f"{name} {found[name].dtype} instead of {expected[name].dtype}"
+            for name in both
+            if found[name].dtype.is_floating_point != expected[name].dtype.is_floating_point
+        ],
+    }
     if wrong := "; ".join(f"{len(rows)} {kind}: {_some(rows)}" for kind, rows in kinds.items() if rows):
         raise BadInput(f"{where}: the weights do not fit the model: {wrong}")
 
