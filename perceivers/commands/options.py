@@ -8,7 +8,9 @@ STDIN = "/dev/stdin"  # what a lone hyphen becomes
 
 Data = Annotated[
     str,
-    Parameter(help="A folder of classes, a CSV, TSV, Parquet, Arrow or JSONL file, a folder with one, or sample:NAME."),
+    Parameter(
+        help="A folder of classes, a CSV, TSV, Parquet, Arrow, JSONL or .ts file, a folder with one, or sample:NAME."
+    ),
 ]
 Model = Annotated[str, Parameter(help="A run folder.")]
 Targets = Annotated[list[str] | None, Parameter(name="target", help="A column to predict; may be repeated.")]

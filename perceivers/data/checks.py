@@ -113,6 +113,8 @@ def _fits(cells: pl.Series, field: Field) -> bool:
         return not dtype.is_nested() and bool(to_seconds_or_numbers(cells.head(SAMPLE), field).is_not_null().any())
     if field.modality == "image":
         return dtype == pl.String or dtype.is_nested()
+    if field.modality == "series":
+        return dtype == pl.String or dtype.is_nested() or dtype.is_numeric()
     if field.modality == "text":
         return dtype == pl.String
     if field.modality == "category" and field.options.get("labels") != "many":

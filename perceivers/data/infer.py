@@ -5,6 +5,7 @@ Not concerned with how one column is read (`rules.py`) nor with whether a schema
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -21,6 +22,7 @@ from perceivers.terminal import printable
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
 WIDTH = 120
+TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
 
 
 def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None, time: str | None = None) -> Schema:
@@ -35,7 +37,7 @@ def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None
                 raise BadInput(f"{table.name}: no {what} column {name!r}{nearest(name, table.frame.columns)}")
     check_rows(table)
     split = Split(column=_split_column(table, targets), group=group, time=time)
-    fields = tuple(_field(column, split) for column in columns(table, targets))
+    fields = _with_times(table, tuple(_field(column, split) for column in columns(table, targets)))
     for field in fields:
         if field.role == "target":
             check_target(table, field)
@@ -56,6 +58,30 @@ def _split_column(table: Table, targets: Sequence[str]) -> str | None:
                     "name it one of these, or rename the column"
                 )
     return None
+
+
+def _with_times(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """A column of lists that is named like times, and as long as another in each row, gives that one's times."""
+    series = {f.name: f for f in fields if f.modality == "series" and f.role == "input" and not f.names_files}
+    times = next((name for name in series if name.lower() in TIME_NAMES), None)
+    if times is None or table.frame[times].dtype == pl.String:
+        return fields
+    lengths = table.frame[times].list.len()
+    paired = {
+        name: replace(field, columns=(times, name), options={"time": times}, reason=f"{field.reason}, at {times!r}")
+        for name, field in series.items()
+        if name != times and (_steps(table.frame[name]) == lengths).all()
+    }
+    if not paired:
+        return fields
+    paired[times] = Field(times, None, "ignore", (times,), reason="the times of the steps of other columns")
+    return tuple(paired.get(f.name, f) for f in fields)
+
+
+def _steps(cells: pl.Series) -> pl.Series:
+    """How many steps each cell has: of lists of lists, those of the first channel."""
+    nested = isinstance(cells.dtype, pl.List) and isinstance(cells.dtype.inner, pl.List)
+    return (cells.list.first() if nested else cells).list.len()
 
 
 def _field(column: Column, split: Split) -> Field:
@@ -113,7 +139,7 @@ def _wrapped(title: str, text: str) -> list[str]:
 
 def _values(table: Table, field: Field) -> str:
     """The range, the categories or an example; and how many are missing."""
-    cells = present(table.frame[field.columns[0]])
+    cells = present(table.frame[field.columns[-1]])
     if not len(cells):
         return "all missing"
     missing = (table.frame.height - len(cells)) / table.frame.height
@@ -124,12 +150,26 @@ def _values(table: Table, field: Field) -> str:
 def _shown(cells: pl.Series, field: Field) -> str:
     if isinstance(cells.dtype, pl.Array):
         return f"{' × '.join(str(n) for n in cells.dtype.shape)} arrays"
+    if field.modality == "series" and isinstance(cells.dtype, pl.List):
+        return _shown_series(cells)
     if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
         counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
         return f"{len(counts):,}: {', '.join(str(v) for v in counts[cells.name].head(8))}"
     return f"e.g. {' '.join(str(cells.head(1).to_list()[0]).split())}"
+
+
+def _shown_series(cells: pl.Series) -> str:
+    """The lengths; of lists of lists both sides: either may be the channels'."""
+
+    def span(lengths: pl.Series) -> str:
+        low, high = lengths.min(), lengths.max()
+        return f"{low}" if low == high else f"{low} … {high}"
+
+    if isinstance(cells.dtype, pl.List) and isinstance(cells.dtype.inner, pl.List):
+        return f"lists of {span(cells.list.len())} × {span(cells.list.first().list.len())}"
+    return f"{span(cells.list.len())} steps"
 
 
 def _number(value: Any) -> str:

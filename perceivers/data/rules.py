@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from perceivers.arrays import array_shape
 from perceivers.data.dates import find_dates
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.sources import Table, resolve
@@ -27,6 +28,7 @@ TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
 CLASSES, ROWS_PER_CLASS = 20, 10  # integers with at most so many values of at least so many rows are classes
 LONGEST_SIDE = 128  # larger pictures are scaled down
 ID_NAME = re.compile(r"(?i:(^|[\W_])(id|uuid|guid)$)|[a-z](Id|ID)$")
+WRITTEN_LIST = r"^\s*\[(?:[\s\d\[\],.eE+-]|null|NaN)*\]\s*$"
 
 
 class Reading(NamedTuple):
@@ -58,8 +60,11 @@ class Column:
 
     @property
     def is_constant(self) -> bool:
-        nested = self.cells.dtype.is_nested() or self.cells.dtype == pl.Object
-        return not nested and not self.missing and bool((self.cells == self.cells[0]).all())
+        if self.missing or self.cells.dtype in (pl.Object, pl.Array, pl.Struct):
+            return False
+        if isinstance(self.cells.dtype, pl.List):
+            return self.cells.hash().n_unique() == 1
+        return bool((self.cells == self.cells[0]).all())
 
     @property
     def missing(self) -> int:
@@ -104,7 +109,7 @@ def _constant(column: Column) -> Reading | None:
     if not len(column.cells):
         return Reading(None, {}, "every cell is empty")
     if column.is_constant and not column.target:
-        return Reading(None, {}, f"constant: {str(column.cells[0])[:30]!r} in every row")
+        return Reading(None, {}, f"constant: {str(column.cells.head(1).to_list()[0])[:30]!r} in every row")
     return None
 
 
@@ -124,6 +129,8 @@ def _files(column: Column) -> Reading | None:
         return _pictures(paths)
     if kind == "text":
         return Reading("text", {"files": True}, "names of text files")
+    if kind == "array" and (ranks := {len(array_shape(path)) for path in paths}) <= {1, 2}:
+        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
     return _not_yet(kind, f"names of {kind} files")
 
 
@@ -159,12 +166,20 @@ def _nested(column: Column) -> Reading | None:
         if dtype.inner == pl.String:
             return Reading("category", {"labels": "many"}, "lists of strings: several labels at once")
         if dtype.inner.is_numeric():
-            return _not_yet("series", "lists of numbers")
+            return Reading("series", {}, "lists of numbers")
+        if dtype.inner in (pl.List, pl.Array) and dtype.inner.inner.is_numeric():
+            return Reading("series", {}, "lists of lists of numbers: channels")
         if dtype.inner.is_nested():
             return _not_yet("array", "nested lists")
     if dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
         return None
     return Reading(None, {}, f"cells of type {dtype} are not read: store numbers or strings")
+
+
+def _written_lists(column: Column) -> Reading | None:
+    if not column.is_string or not column.sample(SAMPLE_CELLS).str.contains(WRITTEN_LIST).all():
+        return None
+    return Reading("series", {}, "lists of numbers, written in strings")
 
 
 def _dates(column: Column) -> Reading | None:
@@ -244,6 +259,7 @@ RULES = (
     _constant,
     _files,
     _nested,
+    _written_lists,
     _dates,
     _long_text,
     _identifier,

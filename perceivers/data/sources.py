@@ -17,6 +17,7 @@ from perceivers.data import folders
 from perceivers.data.arrow import read_arrow, read_parquet
 from perceivers.data.delimited import read_delimited
 from perceivers.data.samples import load_sample
+from perceivers.data.ts import find_pair, read_pair, read_ts
 from perceivers.errors import BadInput, Unreadable
 
 FORMATS = {
@@ -28,6 +29,7 @@ FORMATS = {
     ".ipc": "arrow",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".ts": "ts",
 }
 TABLE_SUFFIXES = frozenset(FORMATS)
 
@@ -55,8 +57,8 @@ def read(data: Any) -> Table:
     """One table of `data`: a path, `sample:NAME`, a polars, pandas or Arrow table, a list of dicts, a dict of lists.
 
     A path is a folder of classes (`class/name.ext`, also below `train/`, `validation/`, `test/`: columns `path`,
-    `class` and `split`), a folder with one table and the files that it names, or a CSV, TSV, Parquet, Arrow or JSONL
-    file. Empty cells are missing (null). Raises BadInput.
+    `class` and `split`), a folder with one table and the files that it names, a folder with `X_TRAIN.ts` and
+    `X_TEST.ts`, or a CSV, TSV, Parquet, Arrow, JSONL or `.ts` file. Empty cells are missing (null). Raises BadInput.
     """
     if isinstance(data, Table):
         return data
@@ -111,12 +113,24 @@ def _read_path(path: Path) -> Table:
         raise BadInput(f"{path}: no such file or folder")
     if path.suffix.lower() not in FORMATS:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: give a folder or one of {', '.join(FORMATS)}")
-    frame = READERS[FORMATS[path.suffix.lower()]](path)
-    return _checked(Table(frame, str(path), path.parent))
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "ts":
+        return _of_series(read_ts(path), path)
+    return _checked(Table(READERS[kind](path), str(path), path.parent))
+
+
+def _of_series(frame: pl.DataFrame, path: Path) -> Table:
+    """Of `.ts` files: they know what their label is."""
+    if "class" not in frame.columns:
+        return Table(frame, str(path), path)
+    kind = "category" if frame["class"].dtype == pl.String else "number"
+    return Table(frame, str(path), path, ("class",), {"class": kind})
 
 
 def _read_folder(folder: Path) -> Table:
-    """A folder with one table file, or else of classes."""
+    """A folder with a pair of .ts files, with one table file, or else of classes."""
+    if pair := find_pair(folder):
+        return _of_series(read_pair(pair), folder)
     tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in FORMATS and not p.name.startswith("."))
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables[:5])
@@ -163,7 +177,7 @@ def _faulty_json(path: Path, message: str) -> BadInput:
     return BadInput(f"{path}: {message}" if number else f"{path}: an empty file: expected a JSON object on every line")
 
 
-READERS = {"csv": read_delimited, "parquet": read_parquet, "arrow": read_arrow, "jsonl": _read_jsonl}
+READERS = {"csv": read_delimited, "parquet": read_parquet, "arrow": read_arrow, "jsonl": _read_jsonl, "ts": read_ts}
 
 
 def _to_frame(data: Any) -> pl.DataFrame:

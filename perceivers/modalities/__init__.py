@@ -11,9 +11,10 @@ from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
 from perceivers.modalities.image import Image
 from perceivers.modalities.number import Number
+from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-MODALITIES: dict[str, Modality] = {kind.name: kind for kind in (Text(), Image(), Number(), Category())}
+MODALITIES: dict[str, Modality] = {kind.name: kind for kind in (Text(), Image(), Number(), Category(), Series())}
 
 
 def modality(field: Any) -> Modality:

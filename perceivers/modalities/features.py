@@ -19,6 +19,7 @@ from perceivers.modalities.text import decode
 
 MOST_TERMS = 20_000
 OWN_SIDE, SIDE = 32, 16
+STEPS = 64
 
 
 def texts() -> Pipeline:
@@ -82,3 +83,30 @@ class Thumbnails(TransformerMixin, BaseEstimator):
             return pixels.astype(np.float32).ravel()
         picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
         return interpolate(picture, self.size_, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy().ravel()
+
+
+class Resampled(TransformerMixin, BaseEstimator):
+    """Series (t, 1 + k) → each of k channels at equal steps: its own where all are of one length, at most 64; and the
+    length. NaN where missing.
+    """
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Resampled":
+        self.count_ = min(STEPS, max([1, *(len(example) for example in examples if example is not None)]))
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        if example is None:
+            return np.full(self.count_ * self.channels + 1, np.nan)
+        places = np.linspace(0, len(example) - 1, self.count_)
+        there = ~np.isnan(example[:, 1:])
+        columns = [
+            np.interp(places, np.flatnonzero(known), channel[known]) if known.any() else np.full(self.count_, np.nan)
+            for channel, known in zip(example[:, 1:].T, there.T, strict=True)
+        ]
+        return np.concatenate([*columns, [len(example)]])

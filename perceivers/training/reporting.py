@@ -15,6 +15,7 @@ import perceivers
 from perceivers.baselines import baselines
 from perceivers.data.loading import with_target
 from perceivers.data.randomness import permutation
+from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
@@ -50,6 +51,11 @@ def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
     data.rows.check()
     labelled = with_target(data.table, [field])
     train, test = train[labelled[train]], test[labelled[test]]
+    for part, rows in (("train", train), ("test", test)):
+        if not len(rows):
+            raise BadInput(
+                f"{field.name}: no {part} row can be used; the first: {next(iter(data.rows.failed.values()))}"
+            )
     inputs = {f.name: (f, modality(f), data.rows.columns[f.name]) for f in data.schema.inputs}
     group = data.schema.split.group
     groups = None if group is None else data.table.frame[group].gather(test).to_list()

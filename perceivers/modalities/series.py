@@ -1,0 +1,280 @@
+"""Series of numbers: one or many channels, uneven lengths, missing values, time stamps.
+
+Not concerned with the forms in which series come (`steps.py`), with the modules (`series_input.py`, `forecast.py`), nor
+with cutting a long table into rows (`perceivers.data.long`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from perceivers.arrays import array_shape
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import steps
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform
+from perceivers.modalities.lines import lines
+from perceivers.modalities.series_input import SeriesInput
+from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
+
+SAMPLE = 1_000  # series of train that `fit` reads
+TOKENS = 64  # the patch is the smallest that gives at most so many for the longest series of train
+MOST_PATCH = 4_096
+MOST_DRAWN = 240  # steps
+LEAST_SCALE = 0.05  # of train's: a series that hardly moves is not blown up to a full swing
+FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
+JITTER, SCALE, SHIFT, WARP, CROP, GAPS = 0.05, 0.15, 0.1, 0.06, 0.1, 0.05
+
+
+class Series(Modality):
+    """Options: `time` (which of the columns has the times of the steps), `files` (cells are paths of npy files),
+    `steps_first` (of nested lists and arrays; None: by train's shapes), `own_scale` (each series is standardised by
+    itself, not by train), `augment` (warped, scaled and shaken in training); and of train: `channels`, `mean` and `std`
+    (of each), `length` (the longest), `step` (the usual time between steps) and `patch` (steps a token).
+
+    An example is float64 (t, 1 + k): the time since the first step in usual steps, then k channels, NaN where missing.
+    """
+
+    name = "series"
+    options: ClassVar[Mapping[str, Any]] = {
+        "time": None,
+        "files": False,
+        "steps_first": None,
+        "own_scale": False,
+        "augment": True,
+        "channels": None,
+        "mean": None,
+        "std": None,
+        "length": None,
+        "step": None,
+        "patch": None,
+    }
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        if field.options["time"] is not None and (field.options["time"] not in field.columns or len(field.columns) < 2):
+            columns = ", ".join(field.columns)
+            raise BadInput(
+                f"{field.name}: time: {field.options['time']} is none of its columns ({columns}), or the only one"
+            )
+        chosen = [cells[i] for i in np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
+        if field.options["steps_first"] is None:
+            field = field.with_options(steps_first=_steps_first(field, chosen))
+        examples = list(_readable(field, chosen))
+        if not examples:
+            raise BadInput(f"{field.name}: no series can be read in the rows of train")
+        usual = Counter(example.shape[1] - 1 for example in examples).most_common(1)[0][0]
+        channels = field.options["channels"] or usual
+        fitting = [example for example in examples if example.shape[1] == channels + 1]
+        if not fitting:
+            raise BadInput(f"{field.name}: no series of train has {channels} channels; most have {usual}")
+        gaps = np.concatenate([np.diff(example[:, 0]) for example in fitting])
+        step = float(np.median(gaps)) if len(gaps) else 1.0
+        most = max(len(example) for example in fitting)
+        options = {
+            "channels": channels,
+            "length": max(most, 1 + max(float(example[-1, 0]) for example in fitting) / step),
+            "step": step * (field.options["step"] or 1.0),
+            "patch": next((p for p in _powers() if most / p <= TOKENS), MOST_PATCH),
+            **_statistics(np.concatenate([example[:, 1:] for example in fitting])),
+        }
+        return {"steps_first": field.options["steps_first"]} | {
+            name: value for name, value in options.items() if field.options[name] is None
+        }
+
+    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+        """A list of numbers (one channel), a list of lists (channels, or steps of channels), an array, JSON of these,
+        or the Path of an npy file; a tuple for several columns, each with one list. No steps at all is missing.
+        """
+        times, values = self._columns(field, cell)
+        if values is None or not len(values):
+            return None
+        channels = field.options["channels"]
+        if channels is not None and values.shape[1] != channels:
+            raise Unreadable(f"{values.shape[1]} channels came, expected {channels}, as in training")
+        if times is None:
+            times = np.arange(len(values), dtype=np.float64)
+        elif len(times) != len(values):
+            raise Unreadable(f"{len(times)} times came for {len(values)} steps")
+        elif (np.diff(times) <= 0).any():
+            place = int(np.flatnonzero(np.diff(times) <= 0)[0])
+            what = "twice" if times[place] == times[place + 1] else "before it"
+            raise Unreadable(f"step {place + 2}: time {times[place + 1]:g} came {what}: sort the steps, each time once")
+        since = (times - times[0]) / (field.options["step"] or 1.0)
+        return np.column_stack([since, values])
+
+    def _columns(self, field: Any, cell: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The times, where a column has them, and the values (t k) of the others; None where all are missing."""
+        of_column = dict(zip(field.columns, cell if len(field.columns) > 1 else (cell,), strict=True))
+        times = steps.as_times(of_column.pop(field.options["time"])) if field.options["time"] else None
+        arrays = [array for one in of_column.values() if (array := steps.as_array(one)) is not None]
+        if not arrays or len(arrays) < len(of_column):
+            return times, None
+        shaped = [a[:, None] if a.ndim == 1 else a if field.options["steps_first"] else a.T for a in arrays]
+        if len({len(a) for a in shaped}) > 1:
+            lengths = ", ".join(f"{len(a)} in {name}" for name, a in zip(of_column, shaped, strict=True))
+            raise Unreadable(f"columns of different lengths came: {lengths}")
+        return times, np.concatenate(shaped, axis=1)
+
+    def size(self, field: Any, cell: Any) -> int:
+        if isinstance(cell, tuple):
+            cell = cell[-1]
+        if isinstance(cell, Path):
+            sides = array_shape(cell)
+        elif isinstance(cell, list | np.ndarray) and len(cell):
+            sides = (len(cell), len(cell[0]) if isinstance(cell[0], list | np.ndarray) else 1)
+        else:
+            sides = (1,)
+        return -(-max(sides, default=1) // field.options["patch"])
+
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
+        """For k channels: `values` (b t k) float32, standardised, at most 1e3 away from 0, 0 where missing; `present`
+        (b t k); `times` (b t) float32, in usual steps since the first; `length` (b) int64, its steps, 0 where missing;
+        `mean` and `std` (b k) float32, of the series itself where `own_scale`, in train's units, else 0 and 1.
+        """
+        k = field.options["channels"]
+        longest = max([1, *(len(example) for example in examples if example is not None)])
+        array = np.full((len(examples), longest, 1 + k), np.nan)
+        for row, example in zip(array, examples, strict=True):
+            if example is not None:
+                row[: len(example)] = example
+        times, values = array[:, :, 0], (array[:, :, 1:] - field.options["mean"]) / field.options["std"]
+        mean, std = _own_scale(values) if field.options["own_scale"] else (np.zeros((1, k)), np.ones((1, k)))
+        values = np.clip((values - mean[:, None]) / std[:, None], -FARTHEST, FARTHEST)
+        shape = (len(examples), k)
+        return {
+            "values": torch.from_numpy(np.nan_to_num(values).astype(np.float32)),
+            "present": torch.from_numpy(~np.isnan(values)),
+            "times": torch.from_numpy(np.nan_to_num(times).astype(np.float32)),
+            "length": torch.tensor([0 if example is None else len(example) for example in examples]),
+            "mean": torch.from_numpy(np.broadcast_to(mean, shape).astype(np.float32)),
+            "std": torch.from_numpy(np.broadcast_to(std, shape).astype(np.float32)),
+        }
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """Cropped and warped in time, scaled and shifted channel by channel, shaken; a few steps go missing.
+
+        Um et al. 2017 ("Data augmentation of wearable sensor data"), sections 3.1 to 3.5.
+        """
+        if not field.options["augment"]:
+            return part
+        t, k = part["values"].shape[1:]
+        values, present = _warp(part["values"], part["present"], part["length"], uniform("warp", 5) * 2 - 1)
+        change = rearrange(uniform("scale", 2 * k) * 2 - 1, "b (two k) -> two b 1 k", two=2)
+        values = values * (1 + SCALE * change[0]) + SHIFT * change[1]
+        noise = rearrange(uniform("jitter", 2 * t * k), "b (two t k) -> two b t k", two=2, t=t).sum(0) - 1  # a triangle
+        values = values + JITTER * 6**0.5 * noise
+        present = present & (uniform("gaps", t) >= GAPS).unsqueeze(-1)
+        return {**part, "values": values * present, "present": present}
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        dropped = {name: part[name].clone() for name in part}
+        for name, tensor in dropped.items():
+            tensor[rows] = 1 if name == "std" else 0
+        return dropped
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
+        return PerField(
+            {
+                f.name: SeriesInput(f.options["channels"], f.options["patch"], f.options["length"], channels)
+                for f in fields
+            }
+        )
+
+    def draw(self, field: Any, cell: Any) -> str:
+        """A small chart of the channels over time."""
+        example = self.read(field, cell)
+        return "–" if example is None else lines(example[:, 0], example[:, 1:].T)
+
+    def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """At most 240 steps, each with its share of its patch's weight; that of the token for the whole is left out."""
+        example = self.read(field, cell)
+        if example is None or np.isnan(example[:, 1:]).all():
+            return Plain("–")
+        chosen = np.unique(np.linspace(0, len(example) - 1, MOST_DRAWN).round().astype(int))
+        of_step = weights[:, 1:].mean(0)[chosen // field.options["patch"]]
+        return Curve(example[chosen, 0], example[chosen, 1:], shades(of_step))
+
+    def baseline(self, field: Any) -> Any:
+        """Each channel at 64 equal steps, or at every step where all series are of one length below."""
+        from perceivers.modalities import features
+
+        return features.Resampled(field.options["channels"])
+
+
+def _powers() -> list[int]:
+    return [2**i for i in range(MOST_PATCH.bit_length())]
+
+
+def _steps_first(field: Any, cells: Sequence[Any]) -> bool:
+    """Whether nested cells list steps, each with its channels: the axis that varies is the steps', else the longer."""
+    shapes = []
+    for cell in cells:
+        for one in cell if isinstance(cell, tuple) else (cell,):
+            if steps.is_ragged(one):
+                return False
+            with suppress(Unreadable):
+                array = steps.as_array(one)
+                if array is not None and array.ndim == 2:
+                    shapes.append(array.shape)
+    if not shapes:
+        return False
+    first, second = (set(sizes) for sizes in zip(*shapes, strict=True))
+    if len(first) == len(second) == 1:
+        return shapes[0][0] > shapes[0][1]
+    return len(first) > len(second)
+
+
+def _readable(field: Any, cells: Sequence[Any]) -> Any:
+    for cell in cells:
+        with suppress(Unreadable):
+            example = Series().read(field, cell)
+            if example is not None:
+                yield example
+
+
+def _statistics(values: Float[np.ndarray, "n k"]) -> dict[str, list[float]]:
+    """The mean and standard deviation of each channel; 0 and 1 where it has no value, 1 where it is constant."""
+    there = ~np.isnan(values)
+    count = np.maximum(there.sum(0), 1)
+    mean = np.where(there, values, 0.0).sum(0) / count
+    std = np.sqrt((np.where(there, values - mean, 0.0) ** 2).sum(0) / count)
+    std = np.where(std > 1e-9 * np.maximum(1e-300, np.abs(mean)), std, 1.0)
+    return {"mean": mean.tolist(), "std": std.tolist()}
+
+
+def _own_scale(values: Float[np.ndarray, "b t k"]) -> tuple[Float[np.ndarray, "b k"], Float[np.ndarray, "b k"]]:
+    """The mean and scale of each series by itself (Kim et al. 2022, "RevIN", section 3.2), where it has values."""
+    there = ~np.isnan(values)
+    count = np.maximum(there.sum(1), 1)
+    mean = np.where(there, values, 0.0).sum(1) / count
+    square = (np.where(there, values - mean[:, None], 0.0) ** 2).sum(1) / count
+    return mean, np.sqrt(square + LEAST_SCALE**2)
+
+
+def _warp(
+    values: Float[Tensor, "b t k"], present: Bool[Tensor, "b t k"], length: Tensor, draws: Float[Tensor, "b 5"]
+) -> tuple[Float[Tensor, "b t k"], Bool[Tensor, "b t k"]]:
+    """Each series read at times that run unevenly over most of it, by `draws` in [-1, 1); its length stays."""
+    t = values.shape[1]
+    last = (length - 1).clamp(min=1)[:, None].float()
+    place = (torch.arange(t) / last).clamp(max=1)
+    waves = sum(draws[:, i : i + 1] / (i + 1) * torch.sin((i + 1) * torch.pi * place) for i in range(3))
+    low, high = CROP * (draws[:, 3:4] + 1) / 2, 1 - CROP * (draws[:, 4:5] + 1) / 2
+    source = ((low + (high - low) * place + WARP * waves).clamp(0, 1)) * last
+    before = source.floor().long().clamp(max=t - 1)
+    after = (before + 1).clamp(max=t - 1).minimum(last.long())
+    weight = (source - before).unsqueeze(-1)
+    near = torch.where(weight < 0.5, before.unsqueeze(-1), after.unsqueeze(-1)).expand_as(values)
+    before, after = (i.unsqueeze(-1).expand_as(values) for i in (before, after))
+    both = present.gather(1, before) & present.gather(1, after)
+    mixed = values.gather(1, before) * (1 - weight) + values.gather(1, after) * weight
+    inside = (torch.arange(t) < length[:, None]).unsqueeze(-1)
+    found = torch.where(both, mixed, values.gather(1, near))
+    return found * inside, present.gather(1, near) & inside

@@ -1,0 +1,107 @@
+"""Cells of series → steps: lists, nested lists, arrays, JSON in strings, npy and npz files, with or without times.
+
+Not concerned with what a model makes of them (`series.py`).
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from perceivers.errors import Unreadable
+from perceivers.modalities.base import is_missing
+
+EPOCH = datetime(1970, 1, 1)
+
+
+def as_array(cell: Any) -> Float[np.ndarray, "..."] | None:
+    """A cell as numbers of rank 1 or 2, NaN where missing; channels of uneven lengths are filled up with NaN.
+
+    Raises Unreadable.
+    """
+    if isinstance(cell, Path):
+        return _load(cell)
+    if isinstance(cell, str):
+        cell = _parse(cell)
+    if is_missing(cell):
+        return None
+    if not isinstance(cell, list | tuple | np.ndarray):
+        raise Unreadable(f"{str(cell)[:60]} came, expected a list of numbers, or a list of such lists")
+    try:
+        array = np.array(cell, dtype=np.float64)
+    except (ValueError, TypeError):
+        array = _filled(cell)
+    return _checked(array)
+
+
+def _filled(cell: Any) -> Float[np.ndarray, "k t"]:
+    """Channels of different lengths, side by side."""
+    try:
+        channels = [np.array(channel, dtype=np.float64).reshape(-1) for channel in cell]
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"{str(cell)[:60]} came, expected numbers, and nothing (null) where one is missing") from error
+    longest = max(len(channel) for channel in channels)
+    return np.stack([np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels])
+
+
+def is_ragged(cell: Any) -> bool:
+    """Whether a cell is a list of lists of different lengths: each is then a channel."""
+    return isinstance(cell, list) and len({len(c) for c in cell if isinstance(c, list | np.ndarray)}) > 1
+
+
+def as_times(cell: Any) -> Float[np.ndarray, " t"] | None:
+    """Times as numbers, dates as seconds since 1970. Raises Unreadable where one is missing or is no time."""
+    if isinstance(cell, Sequence) and not isinstance(cell, str) and len(cell):
+        if isinstance(cell[0], str):
+            try:
+                cell = [datetime.fromisoformat(one) for one in cell]
+            except (ValueError, TypeError) as error:
+                raise Unreadable(f"{str(cell)[:60]} came, expected times such as 2026-11-23") from error
+        if isinstance(cell[0], date):
+            cell = [_seconds(moment) for moment in cell]
+    times = as_array(cell)
+    if times is not None and (times.ndim != 1 or np.isnan(times).any()):
+        raise Unreadable("a time is missing, or there are lists of times: expected one time for each step")
+    return times
+
+
+def _seconds(moment: Any) -> float:
+    if not isinstance(moment, date):
+        raise Unreadable(f"{str(moment)[:60]} came among dates")
+    moment = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+    return (moment.replace(tzinfo=None) - (moment.utcoffset() or EPOCH - EPOCH) - EPOCH).total_seconds()
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (1, 2):
+        raise Unreadable(f"an array of rank {array.ndim} came, expected steps, or channels of steps (rank 1 or 2)")
+    if np.isinf(array).any():
+        raise Unreadable("infinity came, expected finite numbers, and nothing where one is missing")
+    return array
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else None
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"{text[:60]!r} came, expected a list such as [0.5, null, 2]") from error
+
+
+def _load(path: Path) -> np.ndarray:
+    """The array of an npy file, or the only one of an npz file; nothing that is pickled."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            with found:
+                if len(found.files) != 1:
+                    raise Unreadable(f"{path}: holds {len(found.files)} arrays, expected one")
+                found = found[found.files[0]]
+        return _checked(found.astype(np.float64))
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(f"{path}: cannot be read as an array of numbers: {error}") from error
