@@ -30,6 +30,7 @@ EXACT = 6  # up to so many fields, all their sets are tried
 SAMPLED = 512  # about so many sets above that
 MOST_FIELDS = 100  # so many, those with the most attention, are examined
 TOKENS = 2**16  # input elements in one pass
+AVERAGED, ROWS = 2**21, (8, 64)  # input elements and rows of an average
 
 ATTENTION = (
     "attention: rollout of decode × process × encode, the mean over heads and over the answer's queries, summed over "
@@ -241,6 +242,14 @@ class Average:
     fields: list[Field]
     share: Float[np.ndarray, " f"]
     attention: Float[np.ndarray, " f"]
+
+
+def sample_size(model: Model, rows: Rows, row: int) -> int:
+    """How many rows like `row` are explained for an average: 8 to 64, so that its time is bounded."""
+    sets = len(coalitions(min(len(model.schema.inputs), MOST_FIELDS))[0])
+    with torch.inference_mode():
+        array, _ = model.eval().read(_inputs(model, rows, row))
+    return int(np.clip(AVERAGED // (sets * array.shape[0] * array.shape[1]), *ROWS))
 
 
 def average(explanations: list[Explanation]) -> Average:

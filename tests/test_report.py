@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from perceivers import figures, verdict
 from perceivers.data.schema import Field, Schema
+from perceivers.explain import Average, Explanation, FieldExplanation
 from perceivers.modalities import MODALITIES
-from perceivers.report import Summary, TargetResult, _section, model_card, write_report
+from perceivers.report import Summary, TargetResult, calibration, figures, model_card, verdict, write_report
+from perceivers.report.page import section as section_of
+from perceivers.slices import Slice, Slices
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -57,7 +59,29 @@ def result(field, answers, truth, **baselines):
     kind = MODALITIES[field.modality]
     found = {name.replace("_", " "): kind.metrics(field, a, truth, None) for name, a in baselines.items()}
     rows = np.arange(len(truth)) + 1_000
-    return TargetResult(field, kind, kind.metrics(field, answers, truth, None), answers, truth, rows, found)
+    return TargetResult(
+        field,
+        kind,
+        kind.metrics(field, answers, truth, None),
+        answers,
+        truth,
+        rows,
+        found,
+        Slices("accuracy" if field.modality == "category" else "mae", 0.5, [], 0),
+        Average(8, [photo(), PLAN], np.array([0.75, 0.25]), np.array([0.5, 0.5])),
+        lambda row: explanation(field, row),
+        {"share": "share of the answer", "attention": "attention: rollout"},
+    )
+
+
+PLAN = Field("plan", "category", "input", ("plan",), {"categories": ["basic"], "labels": "one"})
+
+
+def explanation(field, row):
+    """What a model might say of a row with a picture and a plan."""
+    looked = FieldExplanation(photo(), 0.75, [1.5], 0.5, np.full((1, 4), 0.125), [[0, 255], [255, 0]])
+    plain = FieldExplanation(PLAN, 0.25, [-0.5], 0.5, np.full((1, 1), 0.5), "basic")
+    return Explanation(row, field, {field.name: f"answer {row}"}, [plain, looked])
 
 
 def classes(k=3, n=127, categories=None, seed=0):
@@ -106,15 +130,22 @@ def page(given, tmp_path):
 
 
 def photo():
-    return Field("photo", "image", "input", ("photo",), {})
+    options = {"channels": 1, "patch": 1, "mean": [0.5], "std": [0.2]}
+    return Field("photo", "image", "input", ("photo",), {**MODALITIES["image"].options, **options})
 
 
 def test_the_report_says_what_a_person_needs_to_judge(tmp_path):
     found = page(summary(classes(), prices(unit="€"), inputs=[photo()]), tmp_path)
     for text in (
         "things.csv",
-        "class: is it good?",
-        "price: is it good?",
+        "Is it good?",
+        "Where does it fail?",
+        "What does it look at?",
+        "taken for",
+        "Is it as sure as it should be?",
+        "What answers rest on",
+        "75 %",
+        "Attention: rollout",
         "The model is right in",
         "The model is off by 0.1 € on average",
         "Clearly better than the best simple baseline, ridge (2)",
@@ -188,7 +219,7 @@ def test_examples_are_the_most_confident_errors_first_and_drawn():
         drawn.append((name, row))
         return "<i>drawn</i>"
 
-    section = _section(summary(given, inputs=[photo()], cell=cell), given)
+    section = section_of(summary(given, inputs=[photo()], cell=cell), given)
     assert [example.name for example in section["wrong"]] == ["row 1012", "row 1014", "row 1008"]
     assert (section["wrong"][0].answer, section["wrong"][0].truth) == ("b", "a")
     assert section["wrong"][0].remark == "99 % sure"
@@ -200,7 +231,7 @@ def test_confusion_counts_rows_by_true_class():
     truth = np.array([0, 0, 0, 1, 1, 2])
     asked = np.array([0, 0, 1, 1, 1, 0])
     given = result(category("abc"), np.eye(3)[asked], truth)
-    matrix = _section(summary(given), given)["confusion"]
+    matrix = section_of(summary(given), given)["confusion"]
     assert [[count for count, _, _ in cells] for _, cells in matrix["rows"]] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
@@ -211,7 +242,7 @@ def test_many_classes_show_the_most_confused_pairs_and_the_worst_classes(tmp_pat
     asked[truth == 7] = 8
     asked[np.flatnonzero(truth == 3)[:4]] = 5
     given = result(category([f"c{i}" for i in range(k)]), np.eye(k)[asked], truth)
-    section = _section(summary(given), given)
+    section = section_of(summary(given), given)
     assert section["confusion"] is None
     assert section["pairs"] == [("c7", "c8", 10, "100%"), ("c3", "c5", 4, "40%")]
     assert len(section["classes"]) == 50
@@ -326,3 +357,40 @@ def test_the_card_has_the_results_and_how_to_use_the_model():
 def test_a_card_keeps_names_from_becoming_markup():
     given = summary(prices(), title="a | b_c `d`\n# e [x](y)")
     assert model_card(given).startswith("# a \\| b\\_c \\`d\\` \\# e \\[x\\](y)\n")
+
+
+def test_reliability_counts_rows_by_how_sure_the_model_is():
+    confidence = np.array([0.55, 0.58, 0.91, 0.99, 1.0, 0.95])
+    right = np.array([True, False, True, True, True, False])
+    first, second = calibration.reliability(confidence, right)
+    assert (first.n, second.n) == (2, 4)
+    assert (first.confidence, second.confidence) == (pytest.approx(0.565), pytest.approx(0.9625))
+    assert (first.right, second.right) == (0.5, 0.75)
+    assert second.low < 0.75 < second.high
+    assert "75.0%" in calibration.panel(np.repeat(confidence, 4), np.repeat(right, 4))["sentence"]
+
+
+def test_the_worst_slices_are_shown_first_and_the_clear_ones_marked(tmp_path):
+    worst = [
+        Slice("plan", "basic", 40, {"value": 0.25, "low": 0.1, "high": 0.4}, True),
+        Slice("age", "20 to under 30", 31, {"value": 0.45, "low": 0.3, "high": 0.6}, False),
+    ]
+    given = replace(classes(), slices=Slices("accuracy", 0.5, worst, 17))
+    lines = section_of(summary(given), given)["slices"]["lines"]
+    assert [(line.field, line.text, line.interval, line.clear) for line in lines] == [
+        ("plan", "25.0 %", "10.0 to 40.0", True),
+        ("age", "45.0 %", "30.0 to 60.0", False),
+    ]
+    found = page(summary(given), tmp_path)
+    assert found.says("the 2 worst of 17 slices")
+    assert ("class", "track worse") in found.attributes
+
+
+def test_long_lists_names_and_other_scripts_stay_in_their_place(tmp_path):
+    names = [
+        f"{'קטגוריה ארוכה' if i % 2 else '👩‍👧‍👦 a very long name of a class'} {i} " + "x" * 90 for i in range(100)
+    ]
+    found = page(summary(classes(k=100, n=300, categories=names)), tmp_path)
+    assert found.says("Most confused pairs")
+    assert found.says("xxx…")
+    assert "bdi" in found.tags

@@ -46,7 +46,7 @@ def classification(
     per_class = _f1_and_per_class(is_class, asked, groups)
     return {
         "n": n,
-        "accuracy": _proportion(correct, groups),
+        "accuracy": proportion(correct, groups),
         "auroc": _scores((probabilities[:, first:], is_class[:, first:]), groups),
         "f1": per_class["f1"],
         "ece": _interval(_calibration_error, (probabilities.max(1, initial=0.0), correct), groups, MOST_ROWS),
@@ -68,7 +68,7 @@ def multilabel(
     has, asked = truth.astype(bool), probabilities > 0.5
     return {
         "n": len(truth),
-        "accuracy": _proportion((has == asked).all(1).astype(float), groups),
+        "accuracy": proportion((has == asked).all(1).astype(float), groups),
         "auroc": _scores((probabilities, has), groups),
         **_f1_and_per_class(has, asked, groups),
     }
@@ -184,7 +184,13 @@ def _mean_defined(x: Float[np.ndarray, "k r"]) -> Float[np.ndarray, " r"]:
 
 
 # Intervals ----------------------------------------------------------------------------------------------------
-def _proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None) -> Metrics:
+def mean(values: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
+    """The mean over rows, with its bootstrap interval."""
+    return _interval(_mean, (values,), groups, MOST_ROWS)
+
+
+def proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
+    """The share of rows that are 1, with Wilson's interval; over groups with the bootstrap's."""
     if groups is not None:
         return _interval(_mean, (correct,), groups, MOST_ROWS)
     return _metric(*_wilson(correct.sum(), len(correct)))

@@ -13,15 +13,17 @@ import torch
 
 import perceivers
 from perceivers.baselines import baselines
-from perceivers.data.loading import with_target
+from perceivers.data.loading import Rows, with_target
 from perceivers.data.randomness import permutation
 from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.explain import Average, Explanation, average, explain_row, method, sample_size
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model
 from perceivers.report import Summary, TargetResult, model_card, write_report
+from perceivers.slices import slices
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
 from perceivers.training.folder import METRICS, REPORT, RunFolder
@@ -81,12 +83,13 @@ def write(
         notes.append(f"{len(failed):,} rows could not be read and were left out.")
     if without := int((~with_target(data.table, data.schema.targets)).sum()):
         notes.append(f"{without:,} rows have no target and were left out.")
+    explainer = Explainer(model, rows, evaluations[0].rows)
     summary = Summary(
         title=data.table.name,
         data=f"{data.table.name}: {len(data.rows):,} rows",
         command=command,
         schema=data.schema,
-        targets=[_target(e, found[e.field.name]) for e in evaluations],
+        targets=[_target(e, rows, found[e.field.name], explainer) for e in evaluations],
         history=read_metrics(folder.path / "metrics.csv"),
         split_sizes={name: len(ids) for name, ids in data.parts.items()},
         parameters=sum(p.numel() for p in model.parameters()),
@@ -105,8 +108,43 @@ def write(
     write_atomic(folder.path / METRICS, metrics + "\n")
 
 
-def _target(e: Evaluation, found: dict[str, Metrics]) -> TargetResult:
-    return TargetResult(e.field, modality(e.field), e.metrics, e.answers, e.truth, e.rows, found)
+class Explainer:
+    """Explanations of test rows, each made once; and of a sample of them, as large as there is time for."""
+
+    def __init__(self, model: Model, rows: Rows, ids: np.ndarray):
+        self.model, self.rows = model, rows
+        self.made: dict[int, dict[str, Explanation]] = {}
+        order = permutation(0, 0, ids)
+        self.sample = np.sort(order[: sample_size(model, rows, int(order[0]))])
+
+    def explain(self, target: str, row: int) -> Explanation:
+        """What the answer to `target` rests on in a test row."""
+        if row not in self.made:
+            self.made[row] = {e.target.name: e for e in explain_row(self.model, self.rows, row)}
+        return self.made[row][target]
+
+    def average(self, target: str) -> Average:
+        """Over the sample."""
+        return average([self.explain(target, int(row)) for row in self.sample])
+
+
+def _target(e: Evaluation, rows: Rows, found: dict[str, Metrics], explainer: Explainer) -> TargetResult:
+    schema, name = explainer.model.schema, e.field.name
+    group = schema.split.group
+    groups = None if group is None else rows.table.frame[group].gather(e.rows).to_list()
+    return TargetResult(
+        e.field,
+        modality(e.field),
+        e.metrics,
+        e.answers,
+        e.truth,
+        e.rows,
+        found,
+        slices(e.field, schema.inputs, rows, e.rows, e.answers, e.truth, groups),
+        explainer.average(name),
+        lambda row: explainer.explain(name, row),
+        method(explainer.model, e.field),
+    )
 
 
 def _draw(rows: Any, name: str, row: int) -> str:

@@ -6,10 +6,13 @@ Not concerned with what the page says around them.
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from perceivers.report.calibration import Bin
 
 SIZE = (4.6, 3.1)  # inches at 72 points: narrow enough to be read on a phone
 MOST_POINTS, MOST_STEPS, HISTOGRAM_BINS = 1_000, 300, 30
@@ -58,6 +61,21 @@ def residuals(answers: np.ndarray, truth: np.ndarray) -> Markup:
         axes.set(xlabel="predicted − true", ylabel="rows")
 
     return _figure(draw, "Histogram of residuals")
+
+
+def reliability(bins: Sequence["Bin"]) -> Markup:
+    """How often answers are right, with 95 % intervals, against how sure the model is; a dot's size is its rows'."""
+    most = max(b.n for b in bins)
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.5)
+        for b in bins:
+            axes.plot([b.confidence] * 2, [b.low, b.high], color=ACCENT, linewidth=1.2)
+        sizes = [12 + 110 * b.n / most for b in bins]
+        axes.scatter([b.confidence for b in bins], [b.right for b in bins], s=sizes, color=ACCENT, linewidths=0)
+        axes.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(0, 1.02), ylim=(-0.02, 1.02))
+
+    return _figure(draw, "Reliability: how often answers are right against how sure the model is")
 
 
 def _figure(draw: Callable[[Any], None], label: str) -> Markup:

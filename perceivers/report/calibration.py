@@ -1,0 +1,51 @@
+"""Whether a model is as often right as it says: the reliability curve (DeGroot and Fienberg 1983; Guo et al. 2017).
+
+Not concerned with the calibration error, which is a metric (`ece`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from perceivers.modalities import metrics
+from perceivers.report import figures
+
+BINS, SURE, FEWEST = 10, 0.9, 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of similar confidence: how many, how sure the model is, and how often it is right (with its interval)."""
+
+    n: int
+    confidence: float
+    right: float
+    low: float
+    high: float
+
+
+def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> list[Bin]:
+    """Rows in ten equal parts of the confidence, those parts that have any."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    found = []
+    for i in np.unique(place):
+        share = metrics.proportion(right[place == i].astype(float))
+        n = int((place == i).sum())
+        found.append(Bin(n, float(confidence[place == i].mean()), share["value"], share["low"], share["high"]))
+    return found
+
+
+def panel(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> dict[str, Any]:
+    """The curve, and in a sentence what confidence is worth."""
+    sure = confidence >= SURE
+    sentence = f"No answer is given with {SURE:.0%} confidence or more."
+    if sure.sum() >= FEWEST:
+        sentence = (
+            f"Where the model says that it is at least {SURE:.0%} sure ({sure.sum():,} of {len(sure):,} rows; "
+            f"{confidence[sure].mean():.1%} on average), it is right in {right[sure].mean():.1%}."
+        )
+    elif sure.any():
+        sentence = f"Only {sure.sum()} of {len(sure):,} answers are given with {SURE:.0%} confidence or more."
+    return {"curve": figures.reliability(reliability(confidence, right)), "sentence": sentence}

@@ -1,0 +1,47 @@
+"""The panels of a target of numbers: predicted and true, how far off, rows that are farthest off.
+
+Not concerned with categories as targets (`classes.py`).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from perceivers.report import figures, verdict
+from perceivers.report.examples import EXPLAINED, WRONG, Example, as_written, example, some
+from perceivers.report.summary import Summary, TargetResult
+
+MOST_COLUMNS, FIRST = 4, 3
+
+
+def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
+    """What the templates show of the answers to a target of numbers."""
+    answers, truths = as_written(result, result.answers), as_written(result, result.truth)
+    spread = result.truth.std(0)  # columns of different scales count alike
+    errors = np.abs(result.answers - result.truth)
+    off = errors.mean(1)
+    farthest = np.argsort(-(errors / np.where(spread > 0, spread, 1.0)).mean(1), kind="stable")
+
+    def shown(i: int) -> Example:
+        remark = f"off by {verdict.value_text('mae', off[i], result.field)}"
+        return example(summary, result, i, answers[i], truths[i], remark, False)
+
+    drawn = some(np.arange(len(off)))
+    columns = list(zip(result.field.columns, result.answers.T, result.truth.T, strict=True))[:MOST_COLUMNS]
+    return {
+        "fails": [
+            f"{summary.row_name(int(result.rows[i]))}: {answers[i]} in place of {truths[i]}" for i in farthest[:FIRST]
+        ],
+        "never": False,
+        "plots": [(name, figures.predicted_and_true(a, t), figures.residuals(a, t)) for name, a, t in columns],
+        "wrong_title": "The rows that are farthest off",
+        "wrong": [shown(i) for i in farthest[:WRONG]],
+        "right_title": "Rows drawn at random",
+        "right": [shown(i) for i in drawn],
+        "explained": [(int(i), truths[i], None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
+        "confusion": None,
+        "pairs": [],
+        "classes": [],
+        "more_classes": 0,
+        "calibration": None,
+    }

@@ -1,0 +1,117 @@
+"""What a model looks at, and what its answers rest on: explanations in words, bars and drawings.
+
+Not concerned with how they are found (`perceivers/explain.py`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from perceivers.explain import Explanation, FieldExplanation
+from perceivers.modalities.shaded import Plain
+from perceivers.report import verdict
+from perceivers.report.summary import Summary, TargetResult
+
+MOST_FIELDS, GLANCED = 12, 3
+
+
+@dataclass(frozen=True)
+class FieldLine:
+    """A field: its share of the answer and its attention, in words and in % of a bar's width."""
+
+    name: str
+    share: str
+    share_width: float
+    attention: str
+    attention_width: float
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One answer explained: its fields, those with the largest share first; drawings of what has an inside."""
+
+    name: str
+    answer: str
+    truth: str
+    right: bool | None
+    lines: list[tuple[FieldLine, str, Markup]]  # with the change of the answer, and the cell
+    drawings: list[tuple[str, Markup]]
+    more: int
+
+
+def looks(summary: Summary, result: TargetResult, shown: list[tuple[int, str, bool | None]]) -> dict[str, Any]:
+    """Shares and attention averaged over rows, and a few answers: `shown` has (place in the test, truth, right)."""
+    average = result.average
+    order = np.argsort(-np.nan_to_num(average.share), kind="stable")
+    lines = [field_line(average.fields[i].name, float(average.share[i]), float(average.attention[i])) for i in order]
+    examples = [
+        looked(result.explain(int(result.rows[i])), summary.row_name(int(result.rows[i])), truth, right)
+        for i, truth, right in shown
+    ]
+    drawn = [e for e in examples if e.drawings]
+    words = [line[0].upper() + line[1:] for line in result.method.values()]
+    return {
+        "n": average.n,
+        "one": len(lines) == 1,
+        "lines": lines[:MOST_FIELDS],
+        "more": max(0, len(lines) - MOST_FIELDS),
+        "examples": examples,
+        "drawings": [*drawn[:2], *drawn[-1:]] if len(drawn) > GLANCED else drawn,
+        "method": words[1:] if len(lines) == 1 else words,  # one field has the whole answer
+    }
+
+
+def field_line(name: str, share: float | None, attention: float) -> FieldLine:
+    """A share that is not defined (None or NaN) is a dash."""
+    known = share is not None and not math.isnan(share)
+    shown = (_percent(share), _width(share)) if share is not None and known else ("–", 0.0)
+    return FieldLine(name, *shown, _percent(attention), _width(attention))
+
+
+def looked(e: Explanation, name: str, truth: str = "", right: bool | None = None) -> Looked:
+    """One explanation as it is shown."""
+    fields = sorted(e.fields, key=lambda f: -(f.share or 0.0))
+    shaded = {f.field.name: f.shaded() for f in fields[:MOST_FIELDS]}
+    return Looked(
+        name,
+        answer_text(e),
+        truth,
+        right,
+        [
+            (
+                field_line(f.field.name, f.share, f.attention),
+                change_text(e, f),
+                Markup(shaded[f.field.name].html()) if isinstance(shaded[f.field.name], Plain) else Markup(""),
+            )
+            for f in fields[:MOST_FIELDS]
+        ],
+        [(name, Markup(one.html())) for name, one in shaded.items() if not isinstance(one, Plain)],
+        max(0, len(fields) - MOST_FIELDS),
+    )
+
+
+def answer_text(e: Explanation) -> str:
+    """The answer as a person writes it."""
+    count = len(e.target.columns) if e.target.modality == "number" else 1
+    values = list(e.answer.values())[:count]
+    return ", ".join(verdict.written(x) if isinstance(x, float) else str(x) for x in values)
+
+
+def change_text(e: Explanation, field: FieldExplanation) -> str:
+    """What the field does to the answer: `× 3.2` to its probability, `+12` to its value."""
+    if field.change is None:
+        return ""
+    if e.target.modality == "category":
+        return f"× {verdict.written(math.exp(min(50.0, field.change[0])))}"
+    return ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change)
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:z.0f} %"
+
+
+def _width(x: float) -> float:
+    return round(100 * min(1.0, max(0.0, x)), 1)
