@@ -170,6 +170,7 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.written = time.monotonic()
+        self.signals.take_back()  # Lightning's handler of SIGTERM would break off a validation
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         validation = self.metrics.validation

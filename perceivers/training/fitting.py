@@ -17,6 +17,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from perceivers.data.loading import TrainingBatches, evaluation_batches
@@ -218,6 +219,9 @@ def fit(
                 ValidationBatches(data, config) if validation else None,
                 ckpt_path=str(found) if found else None,
             )
+    except SIGTERMException:  # it came before `Checkpoints` took the signals back
+        signals.check()
+        raise
     except NotFinite as error:
         raise _not_finite(error, stream.row_ids(error.step), config, folder) from error
     return _outcome(model, module, config, validation, in_time, checkpoints.failed)

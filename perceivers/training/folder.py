@@ -165,6 +165,7 @@ class RunFolder:
 
     def count_time(self) -> None:
         """From now on `spent` is known, and noted every few seconds for the next start."""
+        self.checkpoints.mkdir(exist_ok=True)
         self.earlier = self._spent_before()
         self.noting.start()
 
@@ -182,5 +183,4 @@ class RunFolder:
 
     def write_spent(self) -> None:
         with suppress(OSError):  # a full disk is met and named where something that matters is written
-            self.checkpoints.mkdir(exist_ok=True)
             write_atomic(self.checkpoints / "spent.json", json.dumps({"seconds": round(self.spent, 1)}))

@@ -32,6 +32,11 @@ class Signals:
         for number, handler in self.old.items():
             signal.signal(number, handler)
 
+    def take_back(self) -> None:
+        """Handles both signals again, after somebody else has put a handler of his own before this one."""
+        for number in self.old:
+            signal.signal(number, self._on_signal)
+
     def _on_signal(self, number: int, frame: Any) -> None:
         second = self.asked is not None
         self.asked = number

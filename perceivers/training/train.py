@@ -106,11 +106,11 @@ def train(
             if folder.finished:
                 say(f"{out}: finished before; its report is {out / REPORT}")
                 return out
-            folder.count_time()
             data = prepare(table, schema, parts)
             for warning in infer.warnings(table, schema):
                 say(f"note: {warning}")
             try:
+                folder.count_time()
                 _run(folder, stored, data, config, command, signals)
             except OSError as error:
                 raise Failed(

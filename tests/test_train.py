@@ -1,0 +1,143 @@
+"""Training that is disturbed, and goes on to the same weights and the same `metrics.csv` as if it had not been."""
+
+import errno
+import json
+import os
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from perceivers import files
+from perceivers.data.loading import TrainingBatches
+from perceivers.errors import BadInput, Failed, Stopped
+from perceivers.training import callbacks, fitting
+from perceivers.training.checkpoints import saved
+from perceivers.training.folder import RunFolder
+from perceivers.training.module import LearningModel
+from perceivers.training.train import train
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory):
+    """The result of a run that nothing disturbs."""
+    return tiny.result(tiny.run(tmp_path_factory.mktemp("through") / "run"))
+
+
+def at_step(monkeypatch, step, act):
+    """`act` is called with the module and the loss of this step (from 0), and gives the loss."""
+    original = LearningModel.training_step
+
+    def training_step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        if self.global_step == step:
+            self.latest = act(self, loss)
+        return self.latest
+
+    monkeypatch.setattr(LearningModel, "training_step", training_step)
+
+
+def kill(number):
+    def act(module, loss):
+        os.kill(os.getpid(), number)
+        return loss
+
+    return act
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_number_of_workers_changes_nothing(tmp_path, through, workers):
+    assert tiny.result(tiny.run(tmp_path / "run", workers=workers)) == through
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, tiny.EVERY - 1), (signal.SIGTERM, tiny.EVERY)])
+def test_a_signal_is_followed_by_a_checkpoint_from_which_all_goes_on(tmp_path, monkeypatch, through, number, step):
+    """Once after a step with its validation, once after one without."""
+    with monkeypatch.context() as patched:
+        at_step(patched, step, kill(number))
+        with pytest.raises(Stopped) as stopped:
+            tiny.run(tmp_path / "run")
+    assert stopped.value.signal == number
+    assert [path.stem for path in saved(tmp_path / "run/checkpoints")] == [f"step-{step + 1:09d}"]
+    assert tiny.result(tiny.run(tmp_path / "run", workers=2)) == through
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, monkeypatch, capsys, through):
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
+        at_step(patched, 6, kill(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            tiny.run(tmp_path / "run")
+    before, newest = saved(tmp_path / "run/checkpoints")
+    whole = {path: path.read_bytes() for path in (before, newest)}
+    for path in whole:
+        path.write_bytes(whole[path][:-1] + b"?")
+    with pytest.raises(BadInput, match=r"no checkpoint is whole .* another --out"):
+        tiny.run(tmp_path / "run")
+    before.write_bytes(whole[before])
+    capsys.readouterr()
+    assert tiny.result(tiny.run(tmp_path / "run")) == through
+    assert f"{newest.name}: damaged" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_a_number_stops_before_it_changes_a_weight(tmp_path, monkeypatch, through):
+    rows = []
+    ids = TrainingBatches.row_ids
+    monkeypatch.setattr(
+        TrainingBatches, "row_ids", lambda self, step: rows.append((step, ids(self, step))) or rows[-1][1]
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
+        at_step(patched, 7, lambda module, loss: loss * torch.nan)
+        with pytest.raises(Failed, match=r"loss of step 8 .* 17 rows .* --training\.lr"):
+            tiny.run(tmp_path / "run")
+    content = json.loads((tmp_path / "run/failed-batch.json").read_text())
+    assert content == {"step": 8, "loss": "nan", "rows": sorted(int(row) + 1 for row in dict(rows)[7])}
+    assert [path.stem for path in saved(tmp_path / "run/checkpoints")] == ["step-000000006", "step-000000007"]
+    assert tiny.result(tiny.run(tmp_path / "run")) == through
+
+
+@pytest.mark.parametrize("name", ["step-000000004.ckpt", "metrics.csv", "model.safetensors", "report.html"])
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch, through, name):
+    naming, left = files.naming, [2 if name == "metrics.csv" else 1]
+
+    @contextmanager
+    def full(path):
+        with naming(path):
+            left[0] -= path.name == name
+            if path.name == name and left[0] == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr(files, "naming", full)
+        with pytest.raises(Failed, match=f"{name}: No space left on device; mend that"):
+            tiny.run(tmp_path / "run")
+    if name == "report.html":  # all steps were taken: none is taken again
+        monkeypatch.setattr(fitting, "fit", None)
+    assert tiny.result(tiny.run(tmp_path / "run")) == through
+    assert not list(tmp_path.glob("run/**/.writing-*"))
+
+
+def test_two_runs_at_once_in_a_folder(tmp_path):
+    with RunFolder(tmp_path / "run", {}, 0.0), pytest.raises(BadInput, match=f"process {os.getpid()} on "):
+        tiny.run(tmp_path / "run")
+
+
+def test_steps_are_planned_once_and_a_slow_machine_stops_in_time(tmp_path, monkeypatch, capsys):
+    """The plan of a machine that was fast once: it stands, the run stops in time and keeps the best."""
+    config = replace(tiny.CONFIG, steps=None, minutes=0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "plan", lambda model, data, resolved, deadline: replace(resolved, steps=10**6))
+        at_step(patched, 0, kill(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config)
+    monkeypatch.setattr(fitting, "plan", None)
+    assert train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config) == tmp_path / "run"
+    assert "of 1,000,000 steps" in capsys.readouterr().err
+    assert "Stopped in time" in (tmp_path / "run/report.html").read_text()
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["answer"]["n"] > 0
