@@ -9,10 +9,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from numpy._core import numeric
 from reduced import GOLDENS, REDUCED
 
 from perceivers.errors import BadInput
-from perceivers.published import load, load_original
+from perceivers.published import load, load_original, unpickle
 from perceivers.published.names import names
 from perceivers.published.unpickle import read_haiku
 
@@ -99,6 +100,19 @@ def test_a_name_that_comes_twice_is_refused(tmp_path):
     path = write(tmp_path / "a.pickle", {"a": {"b/w": np.zeros(3)}, "a/b": {"w": np.ones(3)}})
     with pytest.raises(BadInput, match="a/b/w stands there twice"):
         read_haiku(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["_codecs\nencode", "numpy._core.numeric\n_frombuffer", "haiku.data_structures\nFlatMapping"]
+)
+def test_a_pickle_changes_nothing_of_what_reads_it(name, tmp_path):
+    """Its BUILD step would set an attribute of a function or class that the next file is read with."""
+    path = tmp_path / "a.pickle"
+    state = pickle.NONE + pickle.EMPTY_DICT + b"\x8c\x07__doc__" + b"\x8c\x07changed" + pickle.SETITEM + pickle.TUPLE2
+    path.write_bytes(b"\x80\x04" + pickle.GLOBAL + name.encode() + b"\n" + state + pickle.BUILD + pickle.STOP)
+    with pytest.raises(BadInput, match="refused as a file of parameters"):
+        read_haiku(path)
+    assert "changed" not in {unpickle._latin1.__doc__, numeric._frombuffer.__doc__, dict.__doc__}
 
 
 def test_a_name_that_reaches_through_a_module_is_refused(tmp_path):

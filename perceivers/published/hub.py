@@ -4,6 +4,7 @@ Not concerned with what a `config.json` says (`config.py`) nor with the tensors 
 """
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def export(model: Published, folder: Path) -> Path:
             whole.mkdir()
             save_file(weights.to_hub(model), whole / weights.SAFETENSORS, metadata={"format": "pt"})
             (whole / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            shutil.copymode(whole / "config.json", whole / weights.SAFETENSORS)  # which was written for its owner alone
             whole.replace(folder)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written: {error.strerror or error}") from error

@@ -5,17 +5,15 @@ Not concerned with what the parameters are called.
 
 import io
 import pickle
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy._core import multiarray, numeric
 
 from perceivers.errors import BadInput
-
-
-class _FlatMapping(dict):
-    """Stands in for Haiku's class of this name: a dict, nothing else."""
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -38,17 +36,19 @@ _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
-    ("haiku._src.data_structures", "FlatMapping"): _FlatMapping,
-    ("haiku.data_structures", "FlatMapping"): _FlatMapping,
+    ("haiku._src.data_structures", "FlatMapping"): dict,
+    ("haiku.data_structures", "FlatMapping"): dict,
 }
 
 
 class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module, name]
+            part = _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array of parameters") from None
+        # A pickle can set the attributes of a function for as long as the process lives: it gets one of its own.
+        return partial(part) if isinstance(part, FunctionType) else part
 
 
 def read_haiku(path: Path) -> dict[str, np.ndarray]:
