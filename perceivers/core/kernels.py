@@ -34,7 +34,8 @@ def attend(
     """
     b, h, n, m = *q.shape[:3], k.shape[2]
     if b * h * n * m <= PLAIN_WEIGHTS:
-        with torch.autocast(q.device.type, enabled=False):  # the softmax adds up in float32 whatever it is given
+        place = "cpu" if q.is_meta else q.device.type  # arrays without values have no autocast of their own
+        with torch.autocast(place, enabled=False):  # the softmax adds up in float32 whatever it is given
             return attention_weights(q, k, mask) @ v
     if mask is None:
         return scaled_dot_product_attention(q, k, v)
