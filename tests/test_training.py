@@ -11,6 +11,7 @@ from perceivers.data import infer, sources
 from perceivers.data.loading import TrainingBatches, evaluation_batches
 from perceivers.data.randomness import permutation, uniform
 from perceivers.errors import BadInput
+from perceivers.training.callbacks import read_metrics
 from perceivers.training.checkpoints import read_checkpoint, write_checkpoint
 from perceivers.training.config import Config, Training, overlay
 from perceivers.training.optimisers import warmup_cosine
@@ -105,3 +106,40 @@ def test_a_configuration_is_overlaid_and_its_mistakes_are_named():
     assert Config.from_dict(over.to_dict(), "here") == over
     with pytest.raises(BadInput, match=r"here: unknown option training\.rate"):
         Config.from_dict({"training": {"rate": 1}}, "here")
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    write_checkpoint({"m": torch.arange(7.0), "n": torch.tensor(True), "step": [3, None]}, tmp_path / "a.ckpt")
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    for bit in np.random.default_rng(0).choice(8 * len(whole), 200, replace=False):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        (tmp_path / "a.ckpt").write_bytes(data)
+        with pytest.raises(BadInput, match="damaged"):
+            read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_metrics_that_a_kill_cut_short_are_read_to_the_last_whole_row(tmp_path):
+    file = tmp_path / "metrics.csv"
+    file.write_text("step,train_loss,validation_loss,lr\n11,0.5,,0.1\n11,,0.25,\n12,0.7,,0.1\n13")
+    assert [row["step"] for row in read_metrics(file)] == [11, 11, 12]
+    assert read_metrics(file)[1] == {"step": 11, "train_loss": None, "validation_loss": 0.25, "lr": None}
+    file.write_text("step,tr")
+    assert read_metrics(file) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_change_no_batch_even_where_rows_cannot_be_read(data, workers, monkeypatch):
+    """With two rows a batch, some batches have no readable row: those of the next one stand in, wherever one starts."""
+    unreadable = set(data.parts["train"][::3].tolist())
+    monkeypatch.setattr(data.rows, "readable", lambda rows: np.array([r for r in rows if r not in unreadable]))
+
+    def stream(start, workers):
+        ids = data.parts["train"]
+        return TrainingBatches(data.rows, ids, batch_size=2, seed=3, field_drop=0.3, start=start, workers=workers)
+
+    plain = stream(0, 0)
+    empty = [s for s in range(62) if unreadable.issuperset(plain.order(0)[s].tolist())]
+    assert len(empty) > 3
+    batches = iter(stream(empty[0] - 1, workers))
+    assert all(equal(plain.batch(step), next(batches)) for step in range(empty[0] - 1, 70))

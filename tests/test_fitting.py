@@ -1,0 +1,74 @@
+"""How many steps a run takes, and which rows it sees."""
+
+import math
+import time
+from dataclasses import replace
+
+import pytest
+import tiny
+
+from perceivers.data import infer, sources
+from perceivers.model import Model
+from perceivers.training import defaults, fitting
+from perceivers.training.module import LearningModel
+from perceivers.training.train import prepare
+
+
+@pytest.fixture(scope="module")
+def data():
+    table = sources.read(tiny.FRAME)
+    return prepare(table, infer.infer(table, ["answer"]))
+
+
+def resolved(data, **options):
+    sizes = [len(data.parts[part]) for part in ("train", "validation")]
+    return defaults.resolve(replace(tiny.CONFIG, steps=None, **options), data.schema, *sizes)
+
+
+def planned(data, config, deadline, monkeypatch, seconds):
+    """The plan where a step takes `seconds` in each precision, the test 3 and the validations 5."""
+    calls = []
+    monkeypatch.setattr(
+        fitting, "measure", lambda model, data, config, *most: calls.append(most) or seconds[config.training.precision]
+    )
+    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: (3.0, 5.0))
+    return fitting.plan(None, data, config, deadline), calls
+
+
+def test_neither_the_first_step_nor_one_that_is_slow_spoils_the_measure():
+    assert fitting.typical([100.0, 101.0, 102.0, 103.0, 133.0, 134.0]) == 1.0
+    assert fitting.typical([100.0, 103.0]) == 3.0
+    assert fitting.typical([0.0, 1.0, 4.0]) == 2.0
+
+
+def test_steps_fill_the_minutes_less_what_comes_after(data, monkeypatch):
+    config = replace(resolved(data), training=replace(resolved(data).training, precision="auto"))
+    deadline = time.monotonic() + 112
+    plan, calls = planned(data, config, deadline, monkeypatch, {"float32": 0.5, "bf16": 0.25})
+    assert plan.training.precision == "bf16"
+    assert plan.steps == pytest.approx(0.95 * (112 - 3 - 5 - fitting.REPORT_SECONDS) / 0.25, abs=8)
+    assert [most for most, _ in calls] == [15, 15]
+    assert sum(seconds for _, seconds in calls) == pytest.approx(0.1 * 112, rel=0.05)
+
+
+def test_at_least_one_step_and_no_more_than_teach(data, monkeypatch):
+    assert planned(data, resolved(data), time.monotonic() - 5, monkeypatch, {"float32": 1.0})[0].steps == 1
+    plan, _ = planned(data, resolved(data), time.monotonic() + 1e5, monkeypatch, {"float32": 0.01})
+    assert plan.steps == defaults.max_steps(resolved(data), 62, data.schema)
+
+
+def test_nothing_is_measured_where_nothing_is_to_be_chosen(data, monkeypatch):
+    config = replace(resolved(data), steps=7)
+    assert planned(data, config, None, monkeypatch, {}) == (config, [])
+
+
+def test_measuring_ends_with_its_share_of_the_time(data, monkeypatch):
+    counted, original = [], LearningModel.training_step
+    monkeypatch.setattr(LearningModel, "training_step", lambda self, *a: counted.append(1) or original(self, *a))
+    model = Model(data.schema, defaults.perceiver(resolved(data)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for seconds, steps in ((0.0, 2), (math.inf, 5)):
+        counted.clear()
+        assert fitting.measure(model, data, resolved(data), 5, seconds) > 0
+        assert len(counted) == steps
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
