@@ -1,0 +1,153 @@
+"""A small Transformer encoder, RNN and CNN in the Perceiver's place, for the same rows and the same time.
+
+Each reads the same tokens (bytes, patches, steps or cells with their positions), through the same augmentation, and
+answers by the same heads; it is trained by the ordinary recipe: AdamW, warm-up and cosine over the budget, dropout,
+the best weights on validation. Not concerned with which rows and budgets are asked (`accuracy.py`).
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterable
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from perceivers.modalities.base import Batch
+from perceivers.model import Model
+from perceivers.training import defaults, fitting
+from perceivers.training.config import Architecture, Config
+from perceivers.training.train import Data
+
+CHANNELS, LAYERS, HEADS, DROPOUT = 128, 4, 4, 0.1
+LR, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.05
+VALIDATIONS = 20
+
+
+class Rival(nn.Module):
+    """Tokens (b m c) → one vector for each query (b o c): the mean over what there is, and the query beside it."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body, self.norm = body, nn.LayerNorm(CHANNELS)
+
+    def forward(
+        self, tokens: Float[Tensor, "b m c"], queries: Float[Tensor, "b o c"], mask: Bool[Tensor, "b m"]
+    ) -> Float[Tensor, "b o c"]:
+        there = mask.unsqueeze(-1)
+        found = self.body(tokens * there, mask) * there
+        mean = found.sum(1) / there.sum(1).clamp(min=1)
+        return self.norm(rearrange(mean, "b c -> b 1 c")) + queries
+
+
+class TransformerEncoder(nn.Module):
+    """Self-attends over all tokens (Vaswani et al. 2017), pre-norm."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            CHANNELS, HEADS, 4 * CHANNELS, DROPOUT, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+
+    def forward(self, tokens: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b m c"]:
+        blind = ~mask.any(1, keepdim=True)  # a row with nothing to see looks at its empty tokens
+        return self.layers(tokens, src_key_padding_mask=~(mask | blind))
+
+
+class RNN(nn.Module):
+    """Two layers of gated recurrent units (Cho et al. 2014), in both directions."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.GRU(CHANNELS, CHANNELS // 2, 2, batch_first=True, dropout=DROPOUT, bidirectional=True)
+
+    def forward(self, tokens: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b m c"]:
+        return self.layers(tokens)[0]
+
+
+class CNN(nn.Module):
+    """Residual blocks of two convolutions (He et al. 2016): over a grid h × w of tokens, or along a line."""
+
+    def __init__(self, grid: tuple[int, int] | None):
+        super().__init__()
+        self.grid = grid
+        layer, norm, width = (nn.Conv2d, nn.BatchNorm2d, 3) if grid else (nn.Conv1d, nn.BatchNorm1d, 7)
+
+        def half() -> list[nn.Module]:
+            return [layer(CHANNELS, CHANNELS, width, padding="same", bias=False), norm(CHANNELS), nn.GELU()]
+
+        self.blocks = nn.ModuleList(nn.Sequential(*half(), nn.Dropout(DROPOUT), *half()) for _ in range(LAYERS))
+
+    def forward(self, tokens: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b m c"]:
+        if self.grid:
+            h, w = self.grid
+            x, there = rearrange(tokens, "b (h w) c -> b c h w", h=h, w=w), rearrange(mask, "b (h w) -> b 1 h w", h=h)
+        else:
+            x, there = rearrange(tokens, "b m c -> b c m"), rearrange(mask, "b m -> b 1 m")
+        for block in self.blocks:
+            x = (x + block(x)) * there
+        return rearrange(x, "b c h w -> b (h w) c" if self.grid else "b c m -> b m c")
+
+
+def rivals(data: Data) -> dict[str, nn.Module]:
+    """Those that fit the data: cells of a table are no sequence and no grid."""
+    kinds = {field.modality for field in data.schema.inputs}
+    found: dict[str, nn.Module] = {"Transformer encoder": TransformerEncoder()}
+    if kinds & {"number", "category"}:
+        return found
+    grid = None
+    if kinds == {"image"}:
+        (field,) = data.schema.inputs
+        batch = data.rows.batch(data.parts["train"])[field.name]
+        if len(batch["sizes"].unique(dim=0)) == 1:
+            h, w = (-(-int(side) // field.options["patch"]) for side in batch["sizes"][0])
+            grid = h, w
+    return {"CNN": CNN(grid), "RNN": RNN(), **found}
+
+
+def compete(rival: nn.Module, data: Data, seconds: float, seed: int) -> Model:
+    """A model with the rival inside, after `seconds` of training."""
+    torch.manual_seed(seed)
+    sizes = len(data.parts["train"]), len(data.parts["validation"])
+    config = defaults.resolve(Config(architecture=Architecture(latent_channels=CHANNELS)), data.schema, *sizes)
+    model = Model(data.schema, defaults.perceiver(config))
+    model.add_module("perceiver", Rival(rival))
+    stream = iter(fitting.batches(data, config))
+    validation = None if config.training.small else fitting.ValidationBatches(data, config)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+    best, kept, validated = math.inf, None, 0
+    began = time.monotonic()
+    while (progress := (time.monotonic() - began) / seconds) < 1:
+        _step(model.train(), next(stream), optimiser, progress)
+        if validation is not None and progress * VALIDATIONS > validated + 1:
+            validated += 1
+            if (loss := _loss_on(model.eval(), validation)) < best:
+                best, kept = loss, copy.deepcopy(model.state_dict())
+    if kept is not None:
+        model.load_state_dict(kept)
+    return model.eval()
+
+
+def _loss(model: Model, batch: Batch) -> Tensor:
+    """The mean over rows, summed over targets, in bfloat16 where it is computed and float32 where it is added."""
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.losses(batch)
+    return torch.stack([loss.float().mean() for loss in losses.values()]).sum()
+
+
+def _step(model: Model, batch: Batch, optimiser: torch.optim.Optimizer, progress: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = LR * min(progress / WARMUP, 0.5 * (1 + math.cos(math.pi * progress)))
+    optimiser.zero_grad()
+    _loss(model, batch).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+
+
+@torch.no_grad()
+def _loss_on(model: Model, batches: Iterable[Batch]) -> float:
+    losses = [_loss(model, batch).item() for batch in batches]
+    return sum(losses) / len(losses)
