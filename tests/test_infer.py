@@ -132,6 +132,14 @@ def test_ignored_kinds_say_that_they_are_not_read_yet():
         (["31/12/2024", "1/2/2024"], "%d/%m/%Y"),
         (["3/4/2026", "5/6/2026"], "%m/%d/%Y"),
         (["12-31-2024"], "%m-%d-%Y"),
+        (["2024/12/31", "2024/1/2"], "%Y/%m/%d"),
+        (["2024.12.31 10:20"], "%Y.%m.%d %H:%M"),
+        (["31 Dec 2024", "1 May 2024"], "%d %b %Y"),
+        (["31-Dec-2024"], "%d-%b-%Y"),
+        (["1 May 2024", "31 December 2024"], "%d %B %Y"),
+        (["Dec 31, 2024", "May 1, 2024"], "%b %d, %Y"),
+        (["December 31, 2024 10:20:30"], "%B %d, %Y %H:%M:%S"),
+        (["Nov 31, 2024"], False),
         (["2024-13-01"], False),
         (["31.12.2024", "31.31.2024"], False),
         (["1.2.3"], False),
@@ -382,3 +390,30 @@ def test_inspect_fits_into_120_columns_and_names_everything(count):
 
 def test_inspect_without_a_target():
     assert "none yet: say --target NAME; likely ones: age, colour, height" in describe(plain(), infer(plain()))
+
+
+def test_categories_that_differ_by_case_or_blanks_are_said_and_kept_apart():
+    cells = ["Yes", "yes", " no", "no", "may be", "may  be", "rest"] * 10
+    found = notes(table(a=cells, y=["u", "v"] * 35), "y")
+    assert "categories of 'a' differ by case or blanks alone and are kept apart" in found
+    for pair in ("' no' and 'no'", "'Yes' and 'yes'", "'may  be' and 'may be'"):
+        assert pair in found
+    assert "rest" not in found
+    assert "case or blanks" not in notes(table(a=["u", "v"] * 35, y=["p", "q", "r", "s", "t"] * 14), "y")
+
+
+@pytest.mark.parametrize(
+    "cells", [["2026-01-02", "03.02.2026"], ["2026-01-02", "2026-02-30"], ["3/4/2026", "3.4.2026"]]
+)
+def test_dates_in_several_forms_are_not_guessed(cells):
+    reading = field(cells * 20)
+    assert reading.role == "ignore"
+    assert repr(cells[0]) in reading.reason
+    assert repr(cells[1]) in reading.reason
+
+
+def test_far_names_are_not_suggested():
+    known = ["income", "age", "colour"]
+    assert "did you mean" not in nearest("nope", known)
+    assert "income, age, colour" in nearest("nope", known)
+    assert "'colour'" in nearest("Color", known)

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from perceivers.data.sources import Table, read, resolve
 from perceivers.errors import BadInput, Unreadable
@@ -324,3 +327,81 @@ def test_a_folder_that_is_itself_a_link(tmp_path):
     files(tmp_path, "real/in.txt")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert resolve(tmp_path / "link", "in.txt") == tmp_path / "real/in.txt"
+
+
+# Bad input --------------------------------------------------------------------------------------------------------
+def test_mixed_line_ends_are_all_line_ends(tmp_path):
+    assert frame(tmp_path, 'x,y\r\n1,a\n2,b\r3,"c\nd"\r\n')["y"].to_list() == ["a", "b", "c\nd"]
+
+
+def test_a_cell_and_a_row_may_be_longer_than_what_is_read_at_once(tmp_path):
+    long = "word " * 2_000_000
+    assert frame(tmp_path, f"x,t\n1,a\n2,{long}\n3,b\n")["t"].str.len_bytes().to_list() == [1, 10_000_000, 1]
+
+
+def test_a_header_may_be_longer_than_the_head(tmp_path):
+    names = [f"a long name of column number {i}" for i in range(4_000)]
+    rows = "\n".join(",".join(str(i * row) for i in range(4_000)) for row in range(3))
+    got = frame(tmp_path, ",".join(names) + "\n" + rows + "\n")
+    assert got.columns == names
+    assert got[names[7]].to_list() == [0, 7, 14]
+
+
+@pytest.mark.parametrize("content", ["hello", "a,b\n", "a,b\r", '"a\nb",c\r\n'])
+def test_a_header_alone(tmp_path, content):
+    assert "a header without rows" in refused(write(tmp_path, "a.csv", content))
+
+
+def test_nesting_too_deep_for_json_is_named_with_its_line(tmp_path):
+    assert "line 2: not JSON" in refused(write(tmp_path, "a.jsonl", '{"a": 1}\n{"a": ' + "[" * 100_000))
+
+
+def test_a_frame_with_a_column_of_several_types_names_it():
+    data = pd.DataFrame({"fine": [1, 2], "mixed": ["x", 3]})
+    assert "column 'mixed' holds str and int: make it one type" in refused(data)
+
+
+def test_parquet_that_unpacks_to_more_than_memory_is_refused_from_its_footer(tmp_path):
+    repeated = pa.table({"a": pa.array(np.zeros(10_000_000, np.int64))})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(repeated, path, compression="zstd")
+    assert path.stat().st_size < 200_000
+    assert read(path).frame.height == 10_000_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sysconf", lambda name: 1_000)  # a machine of a megabyte
+        assert "more than the" in refused(path)
+
+
+def test_links_in_circles_and_out_of_the_folder(tmp_path):
+    root = tmp_path / "data"
+    files(tmp_path, "data/a/1.txt", "data/b/2.txt", "other/3.txt")
+    (root / "a/up").symlink_to(root)
+    (root / "b/loop.txt").symlink_to("loop.txt")
+    (root / "b/out.txt").symlink_to(tmp_path / "other/3.txt")
+    (root / "c").symlink_to(tmp_path / "other")
+    table = read(root)
+    assert table.frame["path"].to_list() == ["a/1.txt", "b/2.txt"]
+    assert table.notes == ("links that lead out of the folder are left out: 2, 'out.txt' among them",)
+    (tmp_path / "circle").symlink_to("circle")
+    assert "circle" in refused(tmp_path / "circle")
+
+
+def test_names_of_files_with_line_ends_and_pictograms(tmp_path):
+    files(tmp_path, "one\nline/1\n.txt", "two 😀/2 😀.txt", "\x1b[31mred/3.txt")
+    assert set(read(tmp_path).frame["class"]) == {"one\nline", "two 😀", "\x1b[31mred"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path):
+    files(tmp_path, "a/1.txt", "b/2.txt")
+    (tmp_path / "b" / os.fsdecode(b"\xff.txt")).touch()
+    table = read(tmp_path)
+    assert table.frame.height == 2
+    assert "not UTF-8" in table.notes[0]
+
+
+def test_many_unknown_endings_are_named_in_a_short_line(tmp_path):
+    files(tmp_path, "a/1.txt", "b/1.txt", *(f"a/file.x{i}" for i in range(100)))
+    (note,) = read(tmp_path).notes
+    assert note.startswith("100 files are left out")
+    assert len(note) < 200

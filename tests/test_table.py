@@ -202,7 +202,7 @@ def test_a_target_without_numbers_is_refused():
 
 def test_a_category_is_written_in_one_way():
     cells = [True, np.bool_(False), 3, 3.0, np.int64(3), "3", " red ", 2.5, -1.0]
-    assert [label(cell) for cell in cells] == ["true", "false", "3", "3", "3", "3", "red", "2.5", "-1"]
+    assert [label(cell) for cell in cells] == ["true", "false", "3", "3", "3", "3", " red ", "2.5", "-1"]
 
 
 def test_known_unseen_and_missing_categories():

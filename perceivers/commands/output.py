@@ -5,6 +5,8 @@ from typing import Any
 
 from perceivers.terminal import printable, say
 
+POWERS = {"mae": "", "mse": "²"}  # the metrics in the target's own unit
+
 
 def dumps(content: Any) -> str:
     """JSON as it is printed everywhere."""
@@ -19,7 +21,8 @@ def metrics_lines(metrics: dict[str, Any]) -> str:
         for name, metric in found.items():
             if isinstance(metric, dict) and metric.get("value") is not None and "low" in metric:
                 interval = "" if metric["low"] is None else f"  95 %: {metric['low']:.4g} to {metric['high']:.4g}"
-                lines.append(f"  {name:<14}{metric['value']:<10.4g}{interval}")
+                unit = f" {found['unit']}{POWERS[name]}" if "unit" in found and name in POWERS else ""
+                lines.append(f"  {name:<14}{metric['value']:<10.4g}{unit}{interval}")
     return "\n".join(printable(line) for line in lines)
 
 

@@ -131,7 +131,8 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    return [*table.notes, *_about_targets(table, schema), *_give_aways(table, schema), *_duplicates(table, schema)]
+    found = (_about_targets, _look_alikes, _give_aways, _duplicates)
+    return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
 def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
@@ -147,6 +148,25 @@ def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
                     yield f"unbalanced: {share:.1%} of {name!r} is {largest[0]!r}; look at f1 beside accuracy"
 
 
+def _look_alikes(table: Table, schema: Schema) -> Iterator[str]:
+    """Categories that differ by case or blanks alone."""
+    for field in (*schema.inputs, *schema.targets):
+        cells = table.frame[field.columns[0]]
+        if field.modality != "category" or cells.dtype != pl.String:
+            continue
+        found = pl.DataFrame({"cell": present(cells).unique()})
+        plain = pl.col("cell").str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
+        alike = found.group_by(plain.alias("plain")).agg(pl.col("cell").sort()).filter(pl.col("cell").list.len() > 1)
+        if alike.height:
+            shown = alike.sort("plain")["cell"].head(LIKELY).to_list()
+            words = "; ".join(" and ".join(map(repr, group)) for group in shown)
+            more = f"; and {alike.height - LIKELY} more" if alike.height > LIKELY else ""
+            yield (
+                f"categories of {field.name!r} differ by case or blanks alone and are kept apart: {words}{more}; "
+                "write them alike if they are the same"
+            )
+
+
 def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
     """Columns from which the target can be read off."""
     rows = np.random.default_rng(0).permutation(table.frame.height)[:SAMPLE]
@@ -155,8 +175,12 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
         for field in schema.inputs:
             if len(target.columns) > 1 or len(field.columns) > 1:
                 continue
-            pair = frame.select(x=field.columns[0], y=target.columns[0]).drop_nulls()
-            if any(dtype.is_nested() for dtype in pair.dtypes) or pair.height < 3:
+            x, y = frame[field.columns[0]], frame[target.columns[0]]
+            if x.dtype.is_nested() or y.dtype.is_nested():
+                continue
+            pair = pl.DataFrame({"x": x, "y": y})
+            pair = pair.drop_nulls() if x.has_nulls() or y.has_nulls() else pair
+            if pair.height < 3:
                 continue
             if _one_to_one(pair):
                 yield f"{field.name!r} gives the target {target.name!r} away: one value of it for each of the other"
@@ -174,7 +198,8 @@ def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:
     x, y = numbers.filter(pl.all_horizontal(pl.all().is_finite())).to_numpy().T
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return abs(float(np.corrcoef(x, y)[0, 1]))
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers too large to be squared
+        return abs(float(np.nan_to_num(np.corrcoef(x, y)[0, 1])))
 
 
 def _duplicates(table: Table, schema: Schema) -> Iterator[str]:

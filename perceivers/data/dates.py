@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 import polars as pl
 
 ISO = r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?\s*$"
-LOCALE = r"\s*\d{1,2}([./-])\d{1,2}[./-]\d{4}( \d{1,2}:\d{2}(:\d{2})?)?\s*"
+CLOCK = r"(?P<time> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?"
+# What a date looks like, and how strptime may read it; S is the separator.
+FORMS = {
+    rf"\s*\d{{1,2}}(?P<separator>/)\d{{1,2}}/\d{{4}}{CLOCK}\s*": ("%mS%dS%Y", "%dS%mS%Y"),
+    rf"\s*\d{{1,2}}(?P<separator>[.-])\d{{1,2}}[.-]\d{{4}}{CLOCK}\s*": ("%dS%mS%Y", "%mS%dS%Y"),
+    rf"\s*\d{{4}}(?P<separator>[./])\d{{1,2}}[./]\d{{1,2}}{CLOCK}\s*": ("%YS%mS%d",),
+    rf"\s*\d{{1,2}}(?P<separator>[ -])[A-Za-z]{{3,9}}[ -]\d{{4}}{CLOCK}\s*": ("%dS%bS%Y", "%dS%BS%Y"),
+    rf"\s*[A-Za-z]{{3,9}}(?P<separator> )\d{{1,2}}, \d{{4}}{CLOCK}\s*": ("%bS%d, %Y", "%BS%d, %Y"),
+}
+DATE = "|".join([ISO, *(f"^{re.sub('[?]P<[a-z]+>', '', form)}$" for form in FORMS)])
+MOSTLY = 0.9
 SAMPLE = 1_000
 
 
@@ -28,6 +38,17 @@ def find_dates(cells: pl.Series) -> bool | str:
     return found
 
 
+def unlike_dates(cells: pl.Series) -> tuple[str, str] | None:
+    """Two of `cells` (none missing) that are written unlike, where most look like dates and `find_dates` is False."""
+    head = cells.head(SAMPLE)
+    if cells.dtype != pl.String or not len(cells) or head.str.contains(DATE).sum() < MOSTLY * len(head):
+        return None
+    first = cells.filter(cells.str.contains(DATE))[0]
+    how = _find(pl.Series([first]))
+    other = cells.filter(to_seconds(cells, how).is_null()) if how else cells.filter(cells != first)
+    return (first, other[0]) if len(other) else None
+
+
 def to_seconds(cells: pl.Series, date: bool | str) -> pl.Series:
     """Float64: numbers as they are, dates as seconds since 1970 (UTC); null where missing or neither."""
     if cells.dtype in (pl.Date, pl.Datetime):
@@ -42,16 +63,14 @@ def to_seconds(cells: pl.Series, date: bool | str) -> pl.Series:
 def _find(cells: pl.Series) -> bool | str:
     if cells.str.contains(ISO).all():
         return all(_iso_seconds(cell) is not None for cell in cells.head(SAMPLE))
-    first = re.fullmatch(LOCALE, cells[0])
-    if first is None:
-        return False
-    separator, time, seconds = first.groups()
-    orders = ("%m/%d/%Y", "%d/%m/%Y") if separator == "/" else ("%d/%m/%Y", "%m/%d/%Y")
-    clock = " %H:%M:%S" if seconds else " %H:%M" if time else ""
-    for order in orders:
-        how = order.replace("/", separator) + clock
-        if not to_seconds(cells, how).has_nulls() and cells.str.contains(r"[./-]\d{4}\b").all():
-            return how
+    for form, orders in FORMS.items():
+        if not (first := re.fullmatch(form, cells[0])):
+            continue
+        clock = " %H:%M:%S" if first["seconds"] else " %H:%M" if first["time"] else ""
+        for order in orders:
+            how = order.replace("S", first["separator"]) + clock
+            if not to_seconds(cells, how).has_nulls() and cells.str.contains(r"\b\d{4}\b").all():
+                return how
     return False
 
 

@@ -12,7 +12,9 @@ import io
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -141,7 +143,9 @@ def _head(path: Path) -> str:
     """The first whole lines as text. Raises BadInput for an empty file."""
     with path.open("rb") as file:
         raw = file.read(HEAD_BYTES)
-        raw += file.readline() if b"\n" not in raw else b""  # a header of many columns
+        if b"\n" not in raw:  # a header of many columns: it, and some rows
+            raw += file.readline()
+            raw += file.read(4 * len(raw))
         cut = bool(file.read(1))
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")
@@ -154,7 +158,18 @@ def _head(path: Path) -> str:
 
 def _records(head: str, separator: str) -> list[list[str]]:
     """The rows of the head, without blank ones."""
-    return [row for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator) if row]
+    with _any_length():
+        return [row for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator) if row]
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """The csv module refuses long cells, by a limit that is global."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _header(path: Path, head: str, separator: str) -> list[str]:
@@ -174,8 +189,9 @@ def _count_quotes(path: Path) -> int:
 
 def _quoted_digits(head: str, separator: str, names: list[str]) -> frozenset[str]:
     """Columns whose cells all are quoted digits, where another column holds numbers without quotes."""
-    rows = csv.reader(io.StringIO(head, newline=""), delimiter=separator, quoting=csv.QUOTE_NONE)
-    columns = list(zip(*[row for row in list(rows)[1 : HEAD_ROWS + 1] if len(row) == len(names)], strict=True))
+    with _any_length():
+        rows = list(csv.reader(io.StringIO(head, newline=""), delimiter=separator, quoting=csv.QUOTE_NONE))
+    columns = list(zip(*[row for row in rows[1 : HEAD_ROWS + 1] if len(row) == len(names)], strict=True))
     kinds = [{_quoting(cell.strip()) for cell in column if cell.strip()} for column in columns]
     if not any(kind == {"number"} for kind in kinds):
         return frozenset()
@@ -210,8 +226,7 @@ def _check_encoding(path: Path) -> None:
 
 def _check_rows(path: Path, separator: str, width: int) -> None:
     """Raises BadInput with the first row that has another number of cells than the header, or never ends."""
-    limit = csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with _any_length(), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             for number, row in enumerate(row for row in reader if row):
@@ -223,5 +238,3 @@ def _check_rows(path: Path, separator: str, width: int) -> None:
         except csv.Error as error:
             message = f"{path}, line {reader.line_num}: {error}: a quote must be closed, and doubled within quotes"
             raise BadInput(message) from error
-        finally:
-            csv.field_size_limit(limit)

@@ -22,6 +22,7 @@ EXTENSIONS = {
     "array": (".npy", ".npz"),
 }
 MODALITY_OF = {ending: modality for modality, endings in EXTENSIONS.items() for ending in endings}
+SHOWN = 8
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -42,39 +43,82 @@ class Files(NamedTuple):
 def list_files(folder: Path) -> Files:
     """The files below `folder`, sorted, by class and split where it has such subfolders. Hidden ones are left out.
 
-    Raises BadInput where there is none whose ending is known.
+    Links to folders are followed one level deep, as classes, where they stay inside. Raises BadInput where there is no
+    file whose ending is known.
     """
-    parts = _subfolders(folder)
-    unknown: Counter[str] = Counter()
-    if parts and {p.name.lower() for p in parts} <= SPLITS.keys() and all(_subfolders(p) for p in parts):
+    left = Left()
+    parts = _subfolders(folder, folder, left)
+    if parts and {p.name.lower() for p in parts} <= SPLITS.keys() and all(_subfolders(p, folder, left) for p in parts):
         rows = [
             {"path": path, "class": kind.name, "split": SPLITS[part.name.lower()]}
             for part in parts
-            for kind in _subfolders(part)
-            for path in _known(kind, folder, unknown)
+            for kind in _subfolders(part, folder, left)
+            for path in _known(kind, folder, left)
         ]
     elif parts:
-        rows = [{"path": path, "class": kind.name} for kind in parts for path in _known(kind, folder, unknown)]
+        rows = [{"path": path, "class": kind.name} for kind in parts for path in _known(kind, folder, left)]
     else:
-        rows = [{"path": path} for path in _known(folder, folder, unknown)]
+        rows = [{"path": path} for path in _known(folder, folder, left)]
     if not rows:
-        found = f"only files that end with {', '.join(sorted(unknown))}" if unknown else "an empty folder"
+        found = f"only files that end with {left.endings}" if left.unknown else "an empty folder"
         raise BadInput(f"{folder}: {found}: expected class/name.ext (png, jpg, txt …), or one table")
-    note = f"{sum(unknown.values())} files are left out, their endings unknown: {', '.join(sorted(unknown))}"
-    return Files(pl.DataFrame(rows), (note,) if unknown else ())
+    return Files(pl.DataFrame(rows), left.notes)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+class Left:
+    """What is left out of a folder, and why."""
+
+    def __init__(self):
+        self.unknown: Counter[str] = Counter()
+        self.links: set[Path] = set()
+        self.names: set[Path] = set()
+
+    @property
+    def endings(self) -> str:
+        """The most frequent unknown endings."""
+        shown = sorted(ending for ending, _ in self.unknown.most_common(SHOWN))
+        return ", ".join(shown) + (" …" if len(self.unknown) > SHOWN else "")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each reason that there was."""
+        notes = []
+        if self.unknown:
+            notes.append(f"{self.unknown.total():,} files are left out, their endings unknown: {self.endings}")
+        if self.links:
+            first = min(self.links).name
+            notes.append(f"links that lead out of the folder are left out: {len(self.links):,}, {first!r} among them")
+        if self.names:
+            first = min(self.names).name
+            notes.append(f"names that are not UTF-8 are left out: {len(self.names):,}, {first!r} among them")
+        return tuple(notes)
 
 
-def _known(folder: Path, root: Path, unknown: Counter[str]) -> Iterator[str]:
-    """The files at any depth whose ending is known, relative to `root`; the endings of the others are counted."""
-    for path in sorted(folder.rglob("*")):
+def _subfolders(folder: Path, root: Path, left: Left) -> list[Path]:
+    found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [p for p in found if _inside(p, root, left)]
+
+
+def _inside(path: Path, root: Path, left: Left) -> bool:
+    """Whether a path has a name that can be written and, should it be a link, stays inside the root."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        left.names.add(path)
+        return False
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        left.links.add(path)
+        return False
+    return True
+
+
+def _known(folder: Path, root: Path, left: Left) -> Iterator[str]:
+    """The files at any depth whose ending is known, relative to `root`; what is left out is counted."""
+    for path in sorted(folder.rglob("*")):  # which does not follow links to folders
         relative = path.relative_to(root)
         if any(part.startswith(".") for part in relative.parts) or not path.is_file():
             continue
-        if path.suffix.lower() in MODALITY_OF:
+        if path.suffix.lower() not in MODALITY_OF:
+            left.unknown[path.suffix or path.name] += 1
+        elif _inside(path, root, left):
             yield relative.as_posix()
-        else:
-            unknown[path.suffix or path.name] += 1

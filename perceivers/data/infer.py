@@ -156,7 +156,7 @@ def _shown(cells: pl.Series, field: Field) -> str:
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
         counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
-        return f"{len(counts):,}: {', '.join(str(v) for v in counts[cells.name].head(8))}"
+        return f"{len(counts):,}: {', '.join(map(_category, counts[cells.name].head(8)))}"
     return f"e.g. {' '.join(str(cells.head(1).to_list()[0]).split())}"
 
 
@@ -170,6 +170,11 @@ def _shown_series(cells: pl.Series) -> str:
     if isinstance(cells.dtype, pl.List) and isinstance(cells.dtype.inner, pl.List):
         return f"lists of {span(cells.list.len())} × {span(cells.list.first().list.len())}"
     return f"{span(cells.list.len())} steps"
+
+
+def _category(value: Any) -> str:
+    """As it is, in quotes where blanks around it would not be seen."""
+    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
 
 
 def _number(value: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.arrays import array_shape
-from perceivers.data.dates import find_dates
+from perceivers.data.dates import find_dates, unlike_dates
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.sources import Table, resolve
 from perceivers.errors import Unreadable
@@ -185,7 +185,9 @@ def _written_lists(column: Column) -> Reading | None:
 def _dates(column: Column) -> Reading | None:
     how = find_dates(column.cells)
     if how is False:
-        return None
+        unlike = unlike_dates(column.cells)
+        reason = "dates, but not all in one form: {!r:.30} and {!r:.30}; write them alike, such as 2026-11-23"
+        return Reading(None, {}, reason.format(*unlike)) if unlike else None
     return Reading("number", {"date": how}, "dates" if how is True else f"dates, read as {how}")
 
 

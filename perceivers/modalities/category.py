@@ -186,7 +186,7 @@ def _given(field: Any) -> list[str]:
 
 
 def label(cell: Any) -> str:
-    """The one way to write a category: true, false, 3 (also for 3.0), and strings without white space around."""
+    """The one way to write a category: true, false, 3 (also for 3.0), and strings as they are, blanks and case too."""
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, bool):
@@ -197,7 +197,7 @@ def label(cell: Any) -> str:
         raise Unreadable(
             f"{str(cell)[:60]} came, expected one category; several at once are `labels: many` in the schema"
         )
-    return str(cell).strip()
+    return str(cell)
 
 
 def _labels(cell: Any) -> list[str] | None:

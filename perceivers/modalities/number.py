@@ -22,6 +22,7 @@ from perceivers.modalities import metrics
 from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, is_missing, numbers, one_of
 
 BINS = 16  # of the piecewise-linear encoding of a number
+LARGEST_TARGET = 1e30  # answers are float32, and errors are squared
 FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
 EPOCH = datetime(1970, 1, 1)
 SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999: what a datetime holds
@@ -80,6 +81,8 @@ class Number(Modality):
             raise Unreadable(f"{str(cells[0])[:60]} came, expected {'a number' if k == 1 else f'{k} numbers'}")
         if np.isinf(values).any():
             raise Unreadable("infinity came, expected a finite number, or nothing where it is missing")
+        if field.role == "target" and (np.abs(values) > LARGEST_TARGET).any():
+            raise Unreadable(f"a target beyond {LARGEST_TARGET:g} came: give it in a larger unit")
         return values.reshape(len(cells), k)
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
@@ -129,7 +132,10 @@ class Number(Modality):
         return {name: column.tolist() for name, column in zip(names, answer.T, strict=True)}
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
-        return metrics.regression(answer, np.reshape(truth, answer.shape), groups)
+        """In the field's unit, which `unit` names; dates in seconds."""
+        found = metrics.regression(answer, np.reshape(truth, answer.shape), groups)
+        unit = "s" if field.options["date"] else field.options["unit"]
+        return {**found, "unit": unit} if unit else found
 
 
 def _check_quantiles(field: Any, k: int) -> None:

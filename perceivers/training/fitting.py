@@ -24,12 +24,12 @@ from perceivers.data.loading import TrainingBatches, evaluation_batches
 from perceivers.errors import Failed
 from perceivers.files import write_atomic
 from perceivers.model import Model
+from perceivers.terminal import say
 from perceivers.training import callbacks, defaults
 from perceivers.training.checkpoints import SafeCheckpointIO, step_of
 from perceivers.training.config import Config
 from perceivers.training.folder import RunFolder
 from perceivers.training.module import LearningModel, NotFinite
-from perceivers.training.reporting import say
 from perceivers.training.signals import Signals
 
 MEASURED_STEPS = 30

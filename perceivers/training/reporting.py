@@ -5,7 +5,6 @@ Not concerned with how any of them is computed or drawn.
 
 import json
 import platform
-import sys
 from typing import Any
 
 import numpy as np
@@ -29,11 +28,6 @@ from perceivers.training.config import Config
 from perceivers.training.folder import METRICS, REPORT, RunFolder
 
 BASELINE_ROWS = 20_000
-
-
-def say(line: str) -> None:
-    """Progress goes to stderr: stdout carries results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metrics]]:

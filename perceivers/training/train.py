@@ -20,11 +20,11 @@ from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
 from perceivers.model import Model, load_model, save_model
+from perceivers.terminal import say
 from perceivers.training import defaults, fitting, reporting
 from perceivers.training.checkpoints import newest_whole
 from perceivers.training.config import Config
 from perceivers.training.folder import REPORT, RunFolder, fingerprint
-from perceivers.training.reporting import say
 from perceivers.training.signals import Signals
 
 DEFAULT_MINUTES = 10.0
