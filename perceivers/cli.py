@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from perceivers import __version__
 from perceivers.commands.evaluate import evaluate
+from perceivers.commands.explain import explain
 from perceivers.commands.export import export
 from perceivers.commands.inspect import inspect
 from perceivers.commands.models import models
@@ -29,6 +30,7 @@ app = App(
 )
 for _command in (inspect, train, evaluate, models, export):
     app.command(_command)
+app.command(explain, usage="Usage: perceivers explain [OPTIONS] MODEL INPUT...")
 app.command(predict, usage="Usage: perceivers predict [OPTIONS] MODEL INPUT...")
 
 

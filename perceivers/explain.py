@@ -267,10 +267,11 @@ def method(model: Model, target: Field) -> dict[str, str]:
     """The formulas in words, with what was done for this many fields."""
     what = "the log-probability of the answer" if target.modality == "category" else "the predicted value"
     count = len(model.schema.inputs)
-    if count <= EXACT:
-        how = f"exact: all {2**count} sets of the {count} fields"
-    else:
+    if count == 1:  # it has the whole answer
+        return {"attention": ATTENTION}
+    how = f"exact: all {2**count} sets of the {count} fields"
+    if count > EXACT:
         how = f"estimated from about {SAMPLED} sets of fields along seeded random orders"
     if count > MOST_FIELDS:
-        how += f"; the {MOST_FIELDS} fields with the most attention alone"
+        how += f"; of the {MOST_FIELDS} fields with the most attention alone"
     return {"share": f"{SHARE.format(what=what)} ({how})", "attention": ATTENTION}

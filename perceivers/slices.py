@@ -35,7 +35,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """The worst first, at most 12 of `looked_at`. `name` is the score's, accuracy or mae; `overall` is that of all."""
+    """Those worse than all rows together, the worst first, at most 12 of `looked_at`.
+
+    `name` is the score's, accuracy or mae; `overall` that of all rows.
+    """
 
     name: str
     overall: float
@@ -64,9 +67,10 @@ def slices(
         if FEWEST <= member.sum() < len(ids)
     ]
     overall = float(scores.mean())
-    found.sort(key=lambda one: sign * scores[one[2]].mean())
+    below = [one for one in found if sign * scores[one[2]].mean() < sign * overall]
+    below.sort(key=lambda one: sign * scores[one[2]].mean())
     worst = []
-    for field, value, member in found[:SHOWN]:
+    for field, value, member in below[:SHOWN]:
         of_groups = None if groups is None else [g for g, inside in zip(groups, member, strict=True) if inside]
         interval = (metrics.proportion if name == "accuracy" else metrics.mean)(scores[member], of_groups)
         better_end = interval["high" if sign > 0 else "low"]

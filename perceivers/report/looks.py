@@ -52,7 +52,6 @@ def looks(summary: Summary, result: TargetResult, shown: list[tuple[int, str, bo
         for i, truth, right in shown
     ]
     drawn = [e for e in examples if e.drawings]
-    words = [line[0].upper() + line[1:] for line in result.method.values()]
     return {
         "n": average.n,
         "one": len(lines) == 1,
@@ -60,7 +59,7 @@ def looks(summary: Summary, result: TargetResult, shown: list[tuple[int, str, bo
         "more": max(0, len(lines) - MOST_FIELDS),
         "examples": examples,
         "drawings": [*drawn[:2], *drawn[-1:]] if len(drawn) > GLANCED else drawn,
-        "method": words[1:] if len(lines) == 1 else words,  # one field has the whole answer
+        "method": sentences(result.method),
     }
 
 
@@ -91,6 +90,11 @@ def looked(e: Explanation, name: str, truth: str = "", right: bool | None = None
         [(name, Markup(one.html())) for name, one in shaded.items() if not isinstance(one, Plain)],
         max(0, len(fields) - MOST_FIELDS),
     )
+
+
+def sentences(method: dict[str, str]) -> list[str]:
+    """The formulas, each with a capital."""
+    return [line[0].upper() + line[1:] for line in method.values()]
 
 
 def answer_text(e: Explanation) -> str:

@@ -1,0 +1,39 @@
+"""The command `explain`. Not concerned with how answers are explained: see `explain.py`."""
+
+import sys
+from pathlib import Path
+
+from perceivers.commands.options import STDIN, Json, Model
+from perceivers.commands.output import report_failed
+from perceivers.terminal import printable, say
+
+
+def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Json = False) -> int:
+    """Say what the answers of a trained MODEL to INPUTS rest on: shares of the fields, and where it looks.
+
+    Parameters
+    ----------
+    inputs
+        As for predict: a table, files, texts, rows such as '{"age": 31}', or - for CSV or JSON lines.
+    out
+        Write a picture (png, svg), a page (html) or json here instead of printing lines.
+    """
+    from perceivers import load
+    from perceivers.explain import method
+    from perceivers.predict import inputs_as_table, read_stdin
+    from perceivers.report import explained
+
+    write = None if out is None else explained.writer(out)
+    trained = load(model)
+    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
+    explanations, failed = trained.explain_table(table)
+    methods = {field.name: method(trained.model, field) for field in trained.schema.targets}
+    if out is not None and write is not None:
+        write(explanations, methods, out)
+        drawn = len(explanations) if out.suffix.lower() == ".json" else min(explained.MOST_DRAWN, len(explanations))
+        say(f"{drawn:,} of {len(explanations):,} answers: {out}")
+    elif as_json:
+        print(explained.to_json(explanations, methods))
+    else:
+        print("\n".join(printable(line) for line in explained.to_lines(explanations, methods)))
+    return report_failed(failed)
