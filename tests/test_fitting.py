@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import torch
 
 from perceivers.data import infer, sources
 from perceivers.model import Model
@@ -51,15 +52,46 @@ def test_steps_fill_the_minutes_less_what_comes_after(data, monkeypatch):
     assert sum(seconds for _, seconds in calls) == pytest.approx(0.1 * 112, rel=0.05)
 
 
+def test_threads_are_those_that_are_faster(data, monkeypatch):
+    monkeypatch.setattr(fitting.torch, "get_num_threads", lambda: 6)
+    config = replace(resolved(data), training=replace(resolved(data).training, precision="auto", threads=None))
+    assert fitting.kernels(config) == [("float32", 1), ("float32", 6), ("bf16", 1), ("bf16", 6)]
+    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: (0.0, 0.0))
+    for fastest in fitting.kernels(config):
+        monkeypatch.setattr(
+            fitting,
+            "measure",
+            lambda model, data, c, *_, f=fastest: 2 - ((c.training.precision, c.training.threads) == f),
+        )
+        chosen = fitting.plan(None, data, config, time.monotonic() + 60).training
+        assert (chosen.precision, chosen.threads) == fastest
+
+
+def test_steps_are_taken_with_the_threads_of_the_plan_and_others_are_put_back(data, monkeypatch):
+    before, seen, original = torch.get_num_threads(), [], LearningModel.training_step
+    monkeypatch.setattr(
+        LearningModel, "training_step", lambda self, *a: seen.append(torch.get_num_threads()) or original(self, *a)
+    )
+    config = fitting.with_kernels(resolved(data), "float32", before + 1)
+    fitting.measure(Model(data.schema, defaults.perceiver(config)), data, config, 3, math.inf)
+    assert seen == [before + 1] * 3
+    assert torch.get_num_threads() == before
+
+
 def test_at_least_one_step_and_no_more_than_teach(data, monkeypatch):
     assert planned(data, resolved(data), time.monotonic() - 5, monkeypatch, {"float32": 1.0})[0].steps == 1
     plan, _ = planned(data, resolved(data), time.monotonic() + 1e5, monkeypatch, {"float32": 0.01})
     assert plan.steps == defaults.max_steps(resolved(data), 62, data.schema)
 
 
-def test_nothing_is_measured_where_nothing_is_to_be_chosen(data, monkeypatch):
-    config = replace(resolved(data), steps=7)
-    assert planned(data, config, None, monkeypatch, {}) == (config, [])
+@pytest.mark.parametrize("supported", [False, True])
+def test_with_steps_nothing_is_measured_so_that_they_can_be_repeated(data, monkeypatch, supported):
+    monkeypatch.setattr(fitting, "fast_bf16", lambda: supported)
+    auto = replace(resolved(data), steps=7, training=replace(resolved(data).training, precision="auto", threads=None))
+    plan, calls = planned(data, auto, None, monkeypatch, {})
+    assert calls == []
+    precision = "bf16" if supported else "float32"
+    assert plan == fitting.with_kernels(auto, precision, torch.get_num_threads())
 
 
 def test_measuring_ends_with_its_share_of_the_time(data, monkeypatch):

@@ -16,7 +16,7 @@ STEPS, EVERY, BATCH = 12, 4, 17
 CONFIG = Config(
     steps=STEPS,
     architecture=Architecture(num_latents=3, latent_channels=10, self_attends=1, self_heads=2),
-    training=Training(batch_size=BATCH, small=False, validations=STEPS // EVERY, precision="float32"),
+    training=Training(batch_size=BATCH, small=False, validations=STEPS // EVERY, precision="float32", threads=1),
 )
 random = np.random.default_rng(0)
 FRAME = pl.DataFrame(

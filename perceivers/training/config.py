@@ -55,7 +55,7 @@ class Training:
     clip: float = 1.0
     """Global norm of the gradients."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Of the products in training; auto: the faster here."""
+    """Of the products in training; auto: the faster one, as measured, or with `steps` as this machine's kind says."""
     validations: int = 20
     """So many in a run."""
     small: bool | None = None
@@ -64,13 +64,17 @@ class Training:
     """Of initial weights, order, and all that is random about a row."""
     workers: int = 1
     """Threads that read ahead; 0: none. Changes the time, and nothing else."""
+    threads: int | None = None
+    """Of each product on the CPU; by default all, or one where that is measured to be faster."""
 
 
 _ABOVE_ZERO = (lambda v: v > 0, "a number above 0")
 _SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
 _NOT_NEGATIVE = (lambda v: v >= 0, "0 or above")
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    **dict.fromkeys(("minutes", "steps", "batch_size", "validations", "lr", "adamw_lr", "clip"), _ABOVE_ZERO),
+    **dict.fromkeys(
+        ("minutes", "steps", "batch_size", "threads", "validations", "lr", "adamw_lr", "clip"), _ABOVE_ZERO
+    ),
     **dict.fromkeys(("num_latents", "latent_channels", "self_heads", "cross_heads", "widening_factor"), _ABOVE_ZERO),
     **dict.fromkeys(("warmup", "drop_path", "field_drop", "average"), _SHARE),
     **dict.fromkeys(("self_attends", "weight_decay", "seed", "workers"), _NOT_NEGATIVE),

@@ -9,6 +9,8 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,28 +137,54 @@ def measure(model: Model, data: Any, config: Config, steps: int, seconds: float)
     """Seconds a training step takes, everything included, on a copy of the model that is thrown away."""
     clock = _Clock(seconds)
     module = LearningModel(copy.deepcopy(model), config.training, steps)
-    trainer(config, steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
+    with threads(config.training.threads):
+        trainer(config, steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
     return typical(clock.times)
 
 
 def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Config:
-    """The configuration with its precision and its number of steps, fixed once for all."""
-    if config.steps and config.training.precision != "auto":
-        return config
-    precisions = ["float32", "bf16"] if config.training.precision == "auto" else [config.training.precision]
-    share = MEASURING_SHARE * max(0.0, deadline - time.monotonic()) if deadline else math.inf
-    tried = {
-        p: measure(model, data, with_precision(config, p), MEASURED_STEPS // len(precisions), share / len(precisions))
-        for p in precisions
-    }
-    fastest = min(tried, key=tried.__getitem__)
-    config = with_precision(config, fastest)
-    if deadline is None:
-        return config
-    most = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
+    """The configuration with its precision, its threads and its number of steps, fixed once for all."""
+    t = config.training
+    if deadline is None:  # steps are exact: nothing hangs on the time that something took
+        precision = ("bf16" if fast_bf16() else "float32") if t.precision == "auto" else t.precision
+        return with_kernels(config, precision, t.threads or torch.get_num_threads())
+    tried = kernels(config)
+    seconds = MEASURING_SHARE * max(0.0, deadline - time.monotonic())
+    most = MEASURED_STEPS // len(tried), seconds / len(tried)
+    times = {choice: measure(model, data, with_kernels(config, *choice), *most) for choice in tried}
+    fastest = min(times, key=times.__getitem__)
+    config = with_kernels(config, *fastest)
+    most_steps = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
     test, validations = evaluation_seconds(model, data, config)
     left = SAFETY * (deadline - time.monotonic() - REPORT_SECONDS - test - validations)
-    return replace(config, steps=max(1, min(most, int(left / tried[fastest]))))
+    return replace(config, steps=max(1, min(most_steps, int(left / times[fastest]))))
+
+
+def kernels(config: Config) -> list[tuple[str, int]]:
+    """The (precision, threads) to choose from. Where the cores are busy, threads that wait for each other are slow."""
+    t = config.training
+    precisions = ["float32", "bf16"] if t.precision == "auto" else [t.precision]
+    return [(p, n) for p in precisions for n in ([t.threads] if t.threads else sorted({1, torch.get_num_threads()}))]
+
+
+def fast_bf16() -> bool:
+    """Whether the machine has instructions for products in bfloat16."""
+    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+
+
+def with_kernels(config: Config, precision: str, threads: int) -> Config:
+    return replace(config, training=replace(config.training, precision=precision, threads=threads))
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Torch takes so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def evaluation_seconds(model: Model, data: Any, config: Config) -> tuple[float, float]:
@@ -169,10 +197,6 @@ def evaluation_seconds(model: Model, data: Any, config: Config) -> tuple[float, 
     each = (time.monotonic() - began) / max(1, len(ids))
     validations = 0 if config.training.small else config.training.validations
     return each * len(data.parts["test"]), each * validations * len(data.parts["validation"])
-
-
-def with_precision(config: Config, precision: str) -> Config:
-    return replace(config, training=replace(config.training, precision=precision))
 
 
 def averaging(config: Config) -> list[pl.Callback]:
@@ -212,7 +236,7 @@ def fit(
     stream = batches(data, config, start)
     module = LearningModel(model, config.training, config.steps)
     try:
-        with signals.held():
+        with signals.held(), threads(config.training.threads):
             trainer(config, config.steps, parts, validation.every if validation else None).fit(
                 module,
                 stream,
