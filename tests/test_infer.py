@@ -3,6 +3,7 @@ import datetime
 import numpy as np
 import polars as pl
 import pytest
+import soundfile
 from PIL import Image
 
 from perceivers.data.dates import find_dates, to_seconds
@@ -196,11 +197,20 @@ def test_files_outside_of_the_folder_are_not_read(tmp_path):
 def test_text_files_and_files_that_are_not_read_yet(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.txt").write_text(f"text {i}")
-        (tmp_path / f"{i}.wav").write_bytes(b"")
+        (tmp_path / f"{i}.mp4").write_bytes(b"")
     found = infer(rooted(tmp_path, [f"{i}.txt" for i in range(4)]))["path"]
     assert (found.modality, found.options, found.names_files) == ("text", {"files": True}, True)
-    found = infer(rooted(tmp_path, [f"{i}.wav" for i in range(4)]))["path"]
-    assert "audio, which this version does not read yet" in found.reason
+    found = infer(rooted(tmp_path, [f"{i}.mp4" for i in range(4)]))["path"]
+    assert "video, which this version does not read yet" in found.reason
+
+
+def test_sound_files(tmp_path):
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.flac", np.zeros(4_000 * (i + 1)), 8_000)
+    (tmp_path / "3.flac").write_bytes(b"damaged")
+    found = infer(rooted(tmp_path, [f"{i}.flac" for i in range(4)]))["path"]
+    assert (found.modality, found.role, found.names_files) == ("audio", "input", True)
+    assert found.reason == "names of sound files, the median 1.0 s at 8,000 Hz"
 
 
 def test_pictures_that_are_damaged_do_not_matter_yet(tmp_path):

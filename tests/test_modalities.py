@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 CELLS = {
     "text": ["some words", "", None, "more of them, and ünicode"],
     "image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
+    "audio": [RNG.uniform(-1, 1, 1_700), RNG.uniform(-1, 1, (300, 1)), None, [0.1, 0.2, -0.3]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],
@@ -25,7 +26,11 @@ CELLS = {
 CHANNELS = 16
 
 
+GIVEN = {"audio": {"rate": 8_000}}  # what cannot be read off the cells
+
+
 def fitted(kind, role="input", **options):
+    options = {**GIVEN.get(kind, {}), **options}
     field = Field(f"a_{kind}", kind, role, (f"a_{kind}",), options)
     field = field.with_options(**{**modality(field).options, **options})
     return field.with_options(**modality(field).fit(field, CELLS[kind]))

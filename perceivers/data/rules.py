@@ -7,6 +7,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from perceivers.data.folders import MODALITY_OF
 from perceivers.data.sources import Table, resolve
 from perceivers.errors import Unreadable
 
-SAMPLE_CELLS, SAMPLE_FILES, SAMPLE_PICTURES = 10_000, 1_000, 100
+SAMPLE_CELLS, SAMPLE_FILES, SAMPLE_OPENED = 10_000, 1_000, 100
 FILES_SHARE = 0.9
 LONG_WORDS = 3  # strings with a median of more words are text
 TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
@@ -127,6 +128,8 @@ def _files(column: Column) -> Reading | None:
         return Reading(None, {}, f"names of {kind} files, but only {len(paths)} of {len(names)} are in {where}")
     if kind == "image":
         return _pictures(paths)
+    if kind == "audio":
+        return _sounds(paths)
     if kind == "text":
         return Reading("text", {"files": True}, "names of text files")
     if kind == "array" and (ranks := {len(array_shape(path)) for path in paths}) <= {1, 2}:
@@ -145,7 +148,7 @@ def _pictures(paths: list[Path]) -> Reading:
     """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
     from PIL import Image
 
-    chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE_PICTURES]
+    chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE_OPENED]
     sides = []
     for i in chosen:
         try:
@@ -158,6 +161,20 @@ def _pictures(paths: list[Path]) -> Reading:
         reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}"
         return Reading("image", {"resize": LONGEST_SIDE}, reason)
     return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
+
+
+def _sounds(paths: list[Path]) -> Reading:
+    """By the headers of a sample."""
+    import soundfile
+
+    headers = []
+    for i in np.random.default_rng(0).permutation(len(paths))[:SAMPLE_OPENED]:
+        with suppress(OSError, soundfile.SoundFileError):
+            headers.append(soundfile.info(paths[i]))
+    if not headers:
+        return Reading("audio", {}, "names of sound files")
+    seconds, rate = np.median([header.duration for header in headers]), np.median([h.samplerate for h in headers])
+    return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
 
 
 def _nested(column: Column) -> Reading | None:

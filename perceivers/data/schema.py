@@ -16,7 +16,7 @@ from perceivers.files import read_yaml
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
 NAME = str | int | float  # what YAML may take a name for
-FILE_MODALITIES = frozenset({"image"})  # a string in a cell is the name of a file
+FILE_MODALITIES = frozenset({"image", "audio"})  # a string in a cell is the name of a file
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _field(row: Any, where: str) -> Field:
     if role not in ROLES:
         raise BadInput(f"{where} ({name}): role {role!r:.60} is none of {', '.join(ROLES)}")
     if not isinstance(modality, str) and (modality is not None or role != "ignore"):
-        raise BadInput(f"{where} ({name}): no modality: say text, image, number, category … or `role: ignore`")
+        raise BadInput(f"{where} ({name}): no modality: say text, image, audio, number, category … or `role: ignore`")
     if not isinstance(columns, list) or not columns or not all(isinstance(c, NAME) for c in columns):
         raise BadInput(f"{where} ({name}): columns must be a list of column names, got {columns!r:.60}")
     if other := [option for option in row if not isinstance(option, str)]:

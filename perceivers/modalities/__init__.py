@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from perceivers.errors import BadInput
+from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
 from perceivers.modalities.image import Image
@@ -14,7 +15,8 @@ from perceivers.modalities.number import Number
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-MODALITIES: dict[str, Modality] = {kind.name: kind for kind in (Text(), Image(), Number(), Category(), Series())}
+KINDS = (Text(), Image(), Audio(), Number(), Category(), Series())
+MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 
 def modality(field: Any) -> Modality:

@@ -4,6 +4,7 @@ Not concerned with the baselines themselves. Imported only where a baseline is w
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from torch.nn.functional import interpolate
 
 from perceivers.modalities.text import decode
+from perceivers.modalities.waveform import log_mel
 
 MOST_TERMS = 20_000
 OWN_SIDE, SIDE = 32, 16
 STEPS = 64
+MEL_BANDS, STRETCHES = 40, 4
 
 
 def texts() -> Pipeline:
@@ -110,3 +113,26 @@ class Resampled(TransformerMixin, BaseEstimator):
             for channel, known in zip(example[:, 1:].T, there.T, strict=True)
         ]
         return np.concatenate([*columns, [len(example)]])
+
+
+class Spectra(TransformerMixin, BaseEstimator):
+    """Sounds (n c) → of 40 log-mel bands the mean, the standard deviation and the mean in each quarter of the sound,
+    and the length in seconds; NaN where missing.
+    """
+
+    def __init__(self, rate: int):
+        self.rate = rate
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Spectra":
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        if example is None:
+            return np.full(MEL_BANDS * (2 + STRETCHES) + 1, np.nan)
+        frames = log_mel(example.mean(1), self.rate, MEL_BANDS, max(1, self.rate // 100))
+        places = np.linspace(0, len(frames), STRETCHES + 1).astype(int)
+        quarters = [frames[a : max(b, a + 1)].mean(0) for a, b in pairwise(places)]
+        return np.concatenate([frames.mean(0), frames.std(0), *quarters, [len(example) / self.rate]])

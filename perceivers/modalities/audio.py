@@ -1,0 +1,339 @@
+"""Sound of any length, rate and number of channels: raw samples through learned filters, or log-mel, as tokens.
+
+Not concerned with how files become samples (`sounds.py`), nor with asking for sound: it is an input.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import sounds
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_column, positive
+from perceivers.modalities.filterbank import BANDS, FRONTENDS, Frames, Frontend
+from perceivers.modalities.shaded import Plain, Shaded, shades
+from perceivers.modalities.waveform import Waveform
+
+HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
+LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
+LEAST_SECONDS, MOST_SECONDS = 0.1, 10.0  # of a window
+OVERLAP = 8  # neighbouring windows share 1/8
+FRAMES = 2  # of 10 ms a token
+WIDTH = 128
+CONTEXT = 5  # frames that a token is made of, and tokens that a token sees of its neighbourhood
+NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
+SPREAD = 3.0  # standard deviation of log-energies within a sound, about
+QUIET = 1e-6  # of the largest sample that a file can hold: below it is silence
+SHIFT, TIMES, TIME, BAND = 0.1, 2, 0.1, 0.15  # at most: of the length; spans, each of the length; of the bands
+GAIN, CLEAN, NOISY = 6.0, 60.0, 10.0  # dB: louder or softer; the noise added is so far below the sound
+NOISE = 2**17
+DRAWN = 160  # columns of a picture
+
+
+class Audio(Modality):
+    """Options: `rate` in Hz (None: the most frequent of train, at most 16,000; arrays carry none, so there it must be
+    given), `channels` (None: the most frequent of train; 1: the mean of all), `seconds` of a window (None: the 99th
+    percentile of train, at most 10), `frontend` (raw: filters that are learned on the waveform; log-mel),
+    `max_seconds` (longer files are refused from their header), `level` (mean and standard deviation of the log of
+    train's root mean squares).
+
+    An example is (n c) float32 at `rate`, n ≥ 1.
+    """
+
+    name = "audio"
+    options: ClassVar[Mapping[str, Any]] = {
+        "rate": None,
+        "channels": None,
+        "seconds": None,
+        "frontend": "raw",
+        "max_seconds": 3_600,
+        "level": None,
+    }
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        one_column(field)
+        self._check(field)
+        order = np.random.default_rng(0).permutation(len(cells))
+        headers = []
+        for i in order[:HEADERS]:
+            with suppress(Unreadable):
+                found = sounds.header(cells[i])
+                headers += [] if found is None else [found]
+        if not headers:
+            raise BadInput(f"{field.name}: no sound of the train rows can be read; is {field.columns[0]!r} the column?")
+        fitted = field.with_options(**{**self._shape(field, headers), **_known(field)})
+        self._check(fitted)
+        options = {**fitted.options, "level": self._level(fitted, [cells[i] for i in order])}
+        return {name: options[name] for name in self.options if field.options[name] is None}
+
+    def _check(self, field: Any) -> None:
+        """Raises BadInput where an option that is set is out of range."""
+        options = field.options
+        for option in ("rate", "channels"):
+            if options[option] is not None:
+                positive(field, option)
+        if options["rate"] is not None and options["rate"] < LOWEST_RATE:
+            raise BadInput(
+                f"{field.name}: rate {options['rate']} Hz is below {LOWEST_RATE:,}: read it as `modality: series`"
+            )
+        for option in ("seconds", "max_seconds"):
+            value = options[option]
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+                raise BadInput(f"{field.name}: {option} must be a number above 0, got {value!r}")
+        if options["frontend"] not in FRONTENDS:
+            raise BadInput(f"{field.name}: frontend {options['frontend']!r} is none of {', '.join(FRONTENDS)}")
+
+    def _shape(self, field: Any, headers: Sequence[sounds.Header]) -> dict[str, Any]:
+        rates = Counter(header.rate for header in headers if header.rate)
+        if not rates and not field.options["rate"]:
+            raise BadInput(f"{field.name}: arrays of samples carry no rate: say `rate: 16000`, in Hz, in the schema")
+        rate = field.options["rate"] or min(rates.most_common(1)[0][0], HIGHEST_RATE)
+        seconds = float(np.percentile([header.seconds or header.frames / rate for header in headers], 99))
+        return {
+            "rate": rate,
+            "channels": Counter(header.channels for header in headers).most_common(1)[0][0],
+            "seconds": round(min(max(seconds, LEAST_SECONDS), MOST_SECONDS), 3),
+        }
+
+    def _level(self, field: Any, cells: Sequence[Any]) -> list[float]:
+        levels = []
+        for cell in cells:
+            with suppress(Unreadable):
+                example = self.read(field, cell)
+                if example is not None:
+                    levels.append(float(np.log(np.sqrt(np.mean((example - example.mean(0)) ** 2)) + QUIET)))
+            if len(levels) == SAMPLE:
+                break
+        if not levels:
+            raise BadInput(f"{field.name}: none of the sounds that were tried can be read as the schema says")
+        return [float(np.mean(levels)), float(max(np.std(levels), 0.1))]
+
+    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+        """The Path of a wav, flac, ogg, mp3 or aiff file, or of an npy file; or an array or list of samples (n) or
+        (n c), at `rate` → (n c).
+        """
+        samples = sounds.read(cell, field.options["rate"], field.options["max_seconds"])
+        return None if samples is None else sounds.as_channels(samples, field.options["channels"])
+
+    def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
+        """Overlapping windows of `seconds`, the last one flush with the end."""
+        if example is None:
+            return [example]
+        longest = _longest(field)
+        return [example[start : start + longest] for start in _starts(len(example), longest)]
+
+    def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
+        longest = _longest(field)
+        start = int(uniform * max(1, len(example) - longest + 1))
+        return example[start : start + longest]
+
+    def size(self, field: Any, cell: Any) -> int:
+        found = sounds.header(cell)
+        if found is None:
+            return 1
+        seconds = min(found.seconds or found.frames / field.options["rate"], field.options["seconds"])
+        return max(1, round(seconds * field.options["rate"] / _token(field.options["rate"])))
+
+    def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
+        """`samples` (b c n) float32, full scale ±1, 0 beyond each sound; `lengths` (b) int64, 0 where missing;
+        `hidden_times` (b 2 2) and `hidden_bands` (b 1 2) float32: from where to where, as shares of the sound and of
+        the bands, it is hidden, in training; else nowhere. n ≥ 1.
+        """
+        lengths = torch.tensor([0 if example is None else len(example) for example in examples])
+        array = np.zeros((len(examples), field.options["channels"], max(1, int(lengths.max()))), np.float32)
+        for row, example in zip(array, examples, strict=True):
+            if example is not None:
+                row[:, : len(example)] = example.T
+        return {
+            "samples": torch.from_numpy(array),
+            "lengths": lengths,
+            "hidden_times": torch.zeros(len(examples), TIMES, 2),
+            "hidden_bands": torch.zeros(len(examples), 1, 2),
+        }
+
+    def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
+        """Shifts each sound in time, makes it louder or softer, adds white noise, and hides stretches of time and a
+        band (Park et al. 2019, "SpecAugment").
+        """
+        samples, lengths = part["samples"], part["lengths"]
+        moved = _shifted(samples, lengths, uniform("shift", 1)[:, 0])
+        light = uniform("sound", 3)
+        power = reduce(samples.square(), "b c n -> b", "sum") / (lengths.clamp(min=1) * samples.shape[1])
+        below = NOISY + (CLEAN - NOISY) * light[:, 0]
+        noise = _noise(light[:, 1], samples.shape) * (power.sqrt() * 10 ** (-below / 20))[:, None, None]
+        gain = 10 ** (GAIN * (2 * light[:, 2] - 1) / 20)
+        inside = _inside(lengths, samples.shape[-1])[:, None]
+        times, bands = uniform("times", 2 * TIMES), uniform("bands", 2)
+        return {
+            "samples": (moved + noise) * inside * gain[:, None, None],
+            "lengths": lengths,
+            "hidden_times": _hidden(rearrange(times, "b (k pair) -> b k pair", pair=2), TIME),
+            "hidden_bands": _hidden(rearrange(bands, "b pair -> b 1 pair"), BAND),
+        }
+
+    def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
+        kept = ~rows
+        return {**part, "samples": part["samples"] * kept[:, None, None], "lengths": part["lengths"] * kept}
+
+    def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
+        return PerField({field.name: self._input(field, channels) for field in fields})
+
+    def _input(self, field: Any, channels: int) -> "AudioInput":
+        frontend = FRONTENDS[field.options["frontend"]](field.options["rate"])
+        return AudioInput(frontend, _longest(field), field.options["level"], field.options["channels"], channels)
+
+    def draw(self, field: Any, cell: Any) -> str:
+        example = self.read(field, cell)
+        return "–" if example is None else Waveform.of(example, field.options["rate"], DRAWN, None).html()
+
+    def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """The waveform and its spectrogram over time, each moment with the mean weight of the tokens there."""
+        example = self.read(field, cell)
+        if example is None:
+            return Plain("–")
+        by_token = _on_time(weights, len(example), _longest(field), _token(field.options["rate"]))
+        return Waveform.of(example, field.options["rate"], DRAWN, shades(by_token))
+
+    def baseline(self, field: Any) -> Any:
+        """Means and standard deviations of the log-mel spectrogram in all of a sound, and means in its quarters."""
+        from perceivers.modalities import features
+
+        return features.Spectra(field.options["rate"])
+
+
+def _known(field: Any) -> dict[str, Any]:
+    return {name: value for name, value in field.options.items() if value is not None}
+
+
+def _longest(field: Any) -> int:
+    """Samples of a window."""
+    return max(1, round(field.options["seconds"] * field.options["rate"]))
+
+
+def _token(rate: int) -> int:
+    """Samples of a token: 20 ms."""
+    return FRAMES * Frames(rate).frame
+
+
+def _starts(length: int, longest: int) -> list[int]:
+    """Where the windows of a sound begin."""
+    if length <= longest:
+        return [0]
+    last = length - longest
+    return [*range(0, last, longest - longest // OVERLAP), last]
+
+
+def _on_time(weights: Float[np.ndarray, "w m"], length: int, longest: int, token: int) -> Float[np.ndarray, " n"]:
+    """The weights of tokens, for each window, at each twentieth of a token of the whole sound; windows are averaged."""
+    steps = max(1, token // 20)
+    total, count = np.zeros(-(-length // steps)), np.zeros(-(-length // steps))
+    starts = _starts(length, longest)
+    for i, window in enumerate(weights):
+        start = starts[min(i, len(starts) - 1)]
+        at = np.arange(start // steps, -(-min(start + longest, length) // steps))
+        total[at] += window[np.clip((at * steps - start) // token, 0, len(window) - 1)]
+        count[at] += 1
+    return total / np.maximum(count, 1)
+
+
+def _inside(lengths: Tensor, size: int, step: int = 1) -> Bool[Tensor, "b n"]:
+    """Where sample step·i is one of the sound."""
+    return torch.arange(size, device=lengths.device) * step < lengths[:, None]
+
+
+def _shifted(samples: Float[Tensor, "b c n"], lengths: Tensor, draw: Float[Tensor, " b"]) -> Float[Tensor, "b c n"]:
+    """Later or earlier by at most a tenth of the sound, silence in place of what is not known."""
+    shift = (SHIFT * (2 * draw - 1) * lengths).long()
+    source = torch.arange(samples.shape[-1]) - shift[:, None]
+    known = (source >= 0) & (source < lengths[:, None])
+    index = source.clamp(0, samples.shape[-1] - 1)[:, None].expand_as(samples)
+    return samples.gather(-1, index) * known[:, None]
+
+
+def _noise(draw: Float[Tensor, " b"], shape: Sequence[int]) -> Float[Tensor, "b c n"]:
+    """White noise of power 1: for each row a stretch, chosen by `draw`, of the same long one."""
+    _, c, n = shape
+    fixed = torch.from_numpy(np.random.default_rng(0).standard_normal(NOISE, np.float32))
+    index = (draw * NOISE).long()[:, None] + torch.arange(c * n)
+    return rearrange(fixed[index % NOISE], "b (c n) -> b c n", c=c)
+
+
+def _hidden(draws: Float[Tensor, "b k 2"], most: float) -> Float[Tensor, "b k 2"]:
+    """From where to where, of [0, 1]: at most `most` long."""
+    length = most * draws[..., 0]
+    start = (1 - length) * draws[..., 1]
+    return torch.stack([start, start + length], dim=-1)
+
+
+def _shown(hidden: Float[Tensor, "b k 2"], place: Float[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
+    """Whether each place, as a share, lies in no hidden stretch."""
+    within = (place[:, None] >= hidden[..., :1]) & (place[:, None] < hidden[..., 1:])
+    return ~within.any(1)
+
+
+class AudioInput(nn.Module):
+    """Sounds → a token for each 20 ms (b m channels): what the frontend hears around it, how loud the sound is, and
+    when, in seconds, counted from the start of the window.
+
+    Each sound is brought to power 1 first, so that a soft one is heard like a loud one; its level is told to every
+    token. What is masked changes nothing.
+    """
+
+    def __init__(self, frontend: Frontend, longest: int, level: Sequence[float], sound_channels: int, channels: int):
+        super().__init__()
+        self.frontend, self.longest = frontend, longest
+        self.token = FRAMES * frontend.frames.frame
+        self.mean, self.std = level
+        self.frames = nn.Conv1d(BANDS * sound_channels, WIDTH, CONTEXT, stride=FRAMES, padding=CONTEXT // 2)
+        self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
+        self.to_channels = linear(WIDTH, channels)
+        self.level = linear(1, channels)
+        self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        lengths = part["lengths"]
+        samples = pad(part["samples"], (0, -part["samples"].shape[-1] % self.token))
+        samples, level = _even(samples, lengths)
+        mask = _inside(lengths, samples.shape[-1] // self.token, self.token)
+        x = gelu(self.frames(self.heard(samples, part))) * mask[:, None]
+        x = rearrange(x + gelu(self.neighbours(x)), "b w m -> b m w")
+        place = (torch.arange(mask.shape[1], device=mask.device)[:, None] + 0.5) * (2 * self.token / self.longest) - 1
+        positions = self.positions(fourier_features(place, NUM_BANDS, [RESOLUTION]))
+        loudness = self.level((level[:, None, None] - self.mean) / self.std)
+        return self.to_channels(x) + positions + loudness + self.field(1), mask
+
+    def heard(self, samples: Float[Tensor, "b c n"], part: Part) -> Float[Tensor, "b f t"]:
+        """Log-energies of mean 0 over each sound; 0, too, where hidden and beyond the end."""
+        b, lengths = len(samples), part["lengths"]
+        found = self.frontend(rearrange(samples, "b c n -> (b c) n"))
+        found = rearrange(found, "(b c) t f -> b (c f) t", b=b)
+        frame = self.token // FRAMES
+        inside = _inside(lengths, found.shape[-1], frame)
+        count = (inside.sum(1) * found.shape[1]).clamp(min=1)
+        mean = (found * inside[:, None]).sum((1, 2)) / count
+        time = torch.arange(found.shape[-1], device=found.device) * frame / lengths.clamp(min=1)[:, None]
+        bands = (torch.arange(BANDS, device=found.device) / BANDS).expand(b, -1)
+        shown = inside & _shown(part["hidden_times"], time)
+        heard = _shown(part["hidden_bands"], bands).repeat(1, found.shape[1] // BANDS)
+        return (found - mean[:, None, None]) / SPREAD * shown[:, None] * heard[..., None]
+
+
+def _even(samples: Float[Tensor, "b c n"], lengths: Tensor) -> tuple[Float[Tensor, "b c n"], Float[Tensor, " b"]]:
+    """Each sound without its mean, at power 1; and the log of what its root mean square was."""
+    inside = _inside(lengths, samples.shape[-1])[:, None]
+    count = lengths.clamp(min=1)[:, None, None]
+    samples = (samples - samples.sum(-1, keepdim=True) / count) * inside
+    power = samples.square().sum((1, 2)) / (count[:, 0, 0] * samples.shape[1])
+    level = power.sqrt().clamp(min=QUIET)
+    return samples / level[:, None, None], level.log()

@@ -1,0 +1,163 @@
+"""From sound files and arrays to samples (n c) at a rate: float32, whole, finite.
+
+Not concerned with windows, batches or models (`audio.py`).
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from perceivers.errors import Unreadable
+from perceivers.modalities.base import is_missing
+
+LOSSY_SHORT = 0.99  # of an mp3 that declares its length, so much must be there: encoders round
+
+
+class Header(NamedTuple):
+    """What is known of a sound before it is decoded. `rate` is None for arrays: they carry none."""
+
+    frames: int
+    channels: int
+    rate: int | None
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate if self.rate else 0.0
+
+
+def header(cell: Any) -> Header | None:
+    """Of a file, its header alone; None where missing. Raises Unreadable."""
+    if isinstance(cell, Path) and cell.suffix.lower() != ".npy":
+        with _open(cell) as file:
+            return Header(file.frames, file.channels, file.samplerate)
+    samples = _from_array(cell)
+    return None if samples is None else Header(len(samples), samples.shape[1], None)
+
+
+def read(cell: Any, rate: int, max_seconds: float) -> Float[np.ndarray, "n c"] | None:
+    """A Path or an array → its samples at `rate`, with the channels that it has. An array is at `rate` already.
+
+    Raises Unreadable: not a sound, damaged, cut short, empty, not finite, or longer than `max_seconds`.
+    """
+    if not isinstance(cell, Path) or cell.suffix.lower() == ".npy":
+        return _from_array(cell)
+    with _open(cell) as file:
+        if file.frames > max_seconds * file.samplerate:
+            seconds = file.frames / file.samplerate
+            raise Unreadable(f"{cell}: {seconds:,.0f} s of sound, over max_seconds = {max_seconds:g}")
+        samples, came = _decode(cell, file), file.samplerate
+    if not np.isfinite(samples).all():
+        raise Unreadable(f"{cell}: a sample is not a finite number: the file is damaged")
+    return resample(samples, came, rate)
+
+
+def resample(samples: Float[np.ndarray, "n c"], rate: int, wanted: int) -> Float[np.ndarray, "n c"]:
+    """The same sound at another rate, at least one sample, by soxr's high quality: what lies above the new Nyquist
+    frequency is damped by about 120 dB.
+    """
+    if rate == wanted:
+        return samples
+    import soxr
+
+    found = soxr.resample(samples, rate, wanted, "HQ")
+    return found if len(found) else samples[:1]
+
+
+def as_channels(samples: Float[np.ndarray, "n c"], channels: int) -> Float[np.ndarray, "n k"]:
+    """So many channels: one is the mean of all, and one is repeated. Raises Unreadable for other changes."""
+    came = samples.shape[1]
+    if came == channels:
+        return samples
+    if channels == 1:
+        return samples.mean(1, keepdims=True)
+    if came == 1:
+        return np.repeat(samples, channels, axis=1)
+    raise Unreadable(f"a sound of {came} channels came, expected {channels} or 1: `channels: 1` takes the mean of all")
+
+
+def _open(path: Path) -> Any:
+    import soundfile
+
+    try:
+        _check_riff(path)
+        file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(f"{path}: not a sound, or its header is damaged: {error.error_string.rstrip('.')}") from error
+    if file.samplerate < 1 or file.channels < 1:
+        raise Unreadable(f"{path}: its header says {file.channels} channels at {file.samplerate} Hz")
+    if not file.frames:
+        raise Unreadable(f"{path}: no samples in it")
+    return file
+
+
+def _check_riff(path: Path) -> None:
+    """Raises Unreadable where a wav holds fewer bytes of samples than it declares: the library would not say so."""
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        file.seek(12)
+        end = path.stat().st_size
+        while len(start := file.read(8)) == 8:
+            size = int.from_bytes(start[4:], "little")
+            if start[:4] == b"fmt " and size >= 8 and file.read(8)[4:] == bytes(4):
+                raise Unreadable(f"{path}: its header says 0 samples a second")
+            if start[:4] == b"fmt ":
+                file.seek(-8, 1)
+            if start[:4] == b"data":
+                there = end - file.tell()
+                if there < size < 0xFFFFFFFF:  # that one is for "until the end", of writers to a pipe
+                    raise Unreadable(f"{path}: cut short: {size:,} bytes of samples are declared, {there:,} are there")
+                return
+            file.seek(size + size % 2, 1)
+
+
+def _decode(path: Path, file: Any) -> Float[np.ndarray, "n c"]:
+    import soundfile
+
+    try:
+        samples = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(f"{path}: damaged or cut short: {error.error_string.rstrip('.')}") from error
+    least = math.floor(LOSSY_SHORT * file.frames) if file.format in ("MP3", "MPEG") else file.frames
+    if len(samples) < max(1, least):
+        raise Unreadable(f"{path}: cut short: {file.frames:,} samples are declared, {len(samples):,} are there")
+    return samples
+
+
+def _from_array(cell: Any) -> Float[np.ndarray, "n c"] | None:
+    where = f"{cell}: " if isinstance(cell, Path) else ""
+    if isinstance(cell, Path):
+        cell = _load(cell)
+    if is_missing(cell):
+        return None
+    if isinstance(cell, str | bytes | int | float | dict):
+        raise Unreadable(f"{str(cell)[:60]!r} came, expected the path of a sound, or samples (n) or (n channels)")
+    try:
+        samples = np.asarray(cell)
+        if samples.dtype == object or samples.dtype.kind not in "iuf":
+            raise TypeError
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"{where}samples must be numbers, (n) or (n channels), none missing") from error
+    samples = samples.astype(np.float32)
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    if samples.ndim != 2 or not samples.size:
+        shape = " × ".join(str(n) for n in samples.shape)
+        raise Unreadable(f"{where}an array of {shape} came, expected samples (n) or (n channels), at least one")
+    if not np.isfinite(samples).all():
+        raise Unreadable(f"{where}a sample is not a finite number")
+    return samples
+
+
+def _load(path: Path) -> np.ndarray:
+    """An npy file, of numbers alone: code never comes from data."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise Unreadable(f"{path}: damaged, or not an npy file of numbers") from error
