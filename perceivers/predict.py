@@ -59,13 +59,19 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
     for field in model.schema.targets:
         for name, values in modality(field).columns(field, found[field.name], proba).items():
-            wanted = f"{name}_predicted" if name in table.frame.columns else name
             by_row = dict(zip(read.tolist(), values, strict=True))
-            column = pl.Series(wanted, [by_row.get(row) for row in place])
-            frame = frame.with_columns(column)
+            frame = frame.with_columns(pl.Series(_new_name(frame, name), [by_row.get(row) for row in place]))
     if rows.failed:
-        frame = frame.with_columns(pl.Series("error", [rows.failed.get(row) for row in place], dtype=pl.String))
+        errors = [rows.failed.get(row) for row in place]
+        frame = frame.with_columns(pl.Series(_new_name(frame, "error"), errors, dtype=pl.String))
     return frame, rows.failed
+
+
+def _new_name(frame: pl.DataFrame, name: str) -> str:
+    """`name`, or `<name>_predicted` where the table has such a column: what came in is never overwritten."""
+    while name in frame.columns:
+        name += "_predicted"
+    return name
 
 
 def require_columns(table: Table, fields: Iterable[Field]) -> None:

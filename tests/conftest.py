@@ -4,9 +4,11 @@ Not concerned with fixtures of single test files: they stand where they are used
 """
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("perceivers.core", "beartype.beartype")
+settings.register_profile("long", settings.default)  # `--hypothesis-profile=long`: see `test_rubbish.py`
 
 
 def pytest_addoption(parser):

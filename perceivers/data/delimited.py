@@ -149,9 +149,9 @@ def _head(path: Path) -> str:
         cut = bool(file.read(1))
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")
-    if not raw.strip():
-        raise BadInput(f"{path}: an empty file: expected a header and rows")
     text = raw.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise BadInput(f"{path}: an empty file: expected a header and rows")
     end = text.rfind("\n")
     return text[: end + 1] if cut and end > 0 else text
 

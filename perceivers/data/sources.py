@@ -31,6 +31,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".ts": "ts",
 }
+DAYS = (-719_162, 2_932_896)  # of the years 1 to 9999, from 1970 on
 TABLE_SUFFIXES = frozenset(FORMATS)
 
 
@@ -152,7 +153,22 @@ def _checked(table: Table) -> Table:
         for name, dtype in frame.schema.items()
         if isinstance(dtype, pl.Categorical | pl.Enum | pl.Decimal)
     )
+    for name in frame.columns:
+        if not _in_the_calendar(frame[name]):
+            raise BadInput(f"{table.name}: column {name!r} holds dates outside of the years 1 to 9999: mend them")
     return replace(table, frame=frame)
+
+
+def _in_the_calendar(cells: pl.Series) -> bool:
+    """Whether Python can tell all dates; True for other cells."""
+    units = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+    if cells.dtype == pl.Date:
+        days = cells.to_physical()
+    elif isinstance(cells.dtype, pl.Datetime):
+        days = cells.to_physical() // (units[cells.dtype.time_unit] * 86_400)
+    else:
+        return True
+    return bool(days.is_between(*DAYS).all())
 
 
 def _read_jsonl(path: Path) -> pl.DataFrame:
@@ -174,7 +190,11 @@ def _faulty_json(path: Path, message: str) -> BadInput:
                 return BadInput(f"{path}, line {number}: not UTF-8: save the file as UTF-8")
             except (ValueError, RecursionError) as error:
                 return BadInput(f"{path}, line {number}: not JSON: {error}")
-    return BadInput(f"{path}: {message}" if number else f"{path}: an empty file: expected a JSON object on every line")
+    return BadInput(
+        f"{path}: {message.strip().splitlines()[0]}"
+        if number
+        else f"{path}: an empty file: expected a JSON object on every line"
+    )
 
 
 READERS = {"csv": read_delimited, "parquet": read_parquet, "arrow": read_arrow, "jsonl": _read_jsonl, "ts": read_ts}
