@@ -40,7 +40,7 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
     drawn = some(np.flatnonzero(right))
     pairs = _pairs(asked, result.truth, categories) if one_label else []
     found = {
-        "fails": [f"{t} taken for {a}: {n} of its rows ({share})" for t, a, n, share in pairs[:FIRST]],
+        "fails": [(t, "taken for", a, f"in {n} of its rows ({share})") for t, a, n, share in pairs[:FIRST]],
         "never": bool(right.all()),
         "wrong_title": f"Wrong ({(~right).sum():,} of {len(right):,}), the most confident first",
         "wrong": [shown(i) for i in wrong],

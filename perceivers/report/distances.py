@@ -30,7 +30,8 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
     columns = list(zip(result.field.columns, result.answers.T, result.truth.T, strict=True))[:MOST_COLUMNS]
     return {
         "fails": [
-            f"{summary.row_name(int(result.rows[i]))}: {answers[i]} in place of {truths[i]}" for i in farthest[:FIRST]
+            (summary.row_name(int(result.rows[i])), "gets", answers[i], f"in place of {truths[i]}")
+            for i in farthest[:FIRST]
         ],
         "never": False,
         "plots": [(name, figures.predicted_and_true(a, t), figures.residuals(a, t)) for name, a, t in columns],

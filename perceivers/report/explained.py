@@ -18,7 +18,7 @@ from perceivers.report import looks
 from perceivers.report.page import render
 
 MOST_DRAWN = 12  # answers on a page or in a picture
-MOST_LINES = 10  # fields in a picture
+FEWEST_LINES, MOST_LINES = 5, 10  # fields that a picture has room for
 BLUE, GREY = "#2866c8", "#5b6472"
 
 
@@ -103,8 +103,7 @@ def _draw_bars(axes: Any, lines: Sequence[looks.FieldLine]) -> None:
     orange = tuple(c / 255 for c in COLOUR)
     axes.barh([i + 0.18 for i in places], [line.attention_width for line in lines], 0.3, color=orange)
     axes.set_yticks(list(places), [f"{line.name[:24]}  {line.share}" for line in lines], fontsize=7)
-    axes.set(xlim=(0, 100), xticks=[])
-    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xticks=[], ylim=(max(len(lines), FEWEST_LINES) - 0.5, -0.5))
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
