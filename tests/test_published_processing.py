@@ -120,7 +120,20 @@ def test_classes_have_probabilities():
     assert torch.allclose(found.sum(1), torch.ones(2))
 
 
-@pytest.mark.parametrize("picture", [np.zeros((5, 5, 3)), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (500, 2)])
+def test_the_smallest_pictures_are_pictures(size):
+    picture = np.full((*size, 3), 124, np.uint8)
+    for crop_and_resize in (pictures.crop_and_resize_cubic, pictures.crop_and_resize_bicubic):
+        assert (crop_and_resize(picture, 224) == 124).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 4), (0, 5, 3)])
+def test_pictures_of_other_shapes_are_refused(shape):
+    with pytest.raises(Unreadable, match=r"expected uint8 \(h, w, 3\), RGB, not empty"):
+        pictures.prepare([np.zeros(shape, np.uint8)], pictures.crop_and_resize_cubic)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((5, 5, 3)), np.zeros((5, 5, 3), np.float32)])
 def test_other_pictures_are_refused(picture):
     with pytest.raises(Unreadable, match=r"expected uint8 \(h, w, 3\), RGB"):
         pictures.prepare([picture], pictures.crop_and_resize_cubic)

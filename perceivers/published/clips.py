@@ -11,9 +11,8 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from perceivers.errors import Unreadable
 from perceivers.published.pictures import centre_crop
-from perceivers.published.resize import linear
+from perceivers.published.resize import check_pixels, linear
 
 if TYPE_CHECKING:
     from perceivers.published.models import Autoencoder
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
 def prepare(frames: UInt8[np.ndarray, "t h w 3"], size: tuple[int, int]) -> Float[Tensor, "1 t 3 y x"]:
     """RGB frames of any size → the square in the middle of each, resized, in [0, 1]."""
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise Unreadable(f"frames: {frames.dtype} of shape {frames.shape} came, expected uint8 (t, h, w, 3), RGB")
+    check_pixels(frames, "frames", "t, h, w, 3")
     side = min(frames.shape[1:3])
     resized = np.stack([linear(centre_crop(frame, side), size) for frame in frames])
     return rearrange(torch.from_numpy(resized) / 255, "t h w c -> 1 t c h w")

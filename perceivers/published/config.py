@@ -111,8 +111,13 @@ def configured(model: Published) -> dict[str, Any]:
     }
     said, _ = understood(config, "config.json")
     if said != model.sizes:
-        raise BadInput(f"the port cannot be told these sizes: asked for {model.sizes}, it would make {said}")
+        raise BadInput(f"the port cannot be told these sizes: {_differences(model.sizes, said)}")
     return config
+
+
+def _differences(asked: Sizes, made: Sizes) -> str:
+    a, b = (vars(sizes) | vars(sizes.perceiver) for sizes in (asked, made))
+    return ", ".join(f"{key} {a[key]} (it has {b[key]})" for key in a if key != "perceiver" and a[key] != b[key])
 
 
 def architecture_of(sizes: Sizes) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad, unfold
 
 from perceivers.errors import Unreadable
+from perceivers.published.resize import check_pixels
 
 if TYPE_CHECKING:
     from perceivers.published.models import OpticalFlow
@@ -31,8 +32,7 @@ Flow = Float[Tensor, "b h w 2"]
 def prepare(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 2 3 h w"]:
     """Two frames of one size, in [-1, 1]."""
     for name, frame in (("first", first), ("second", second)):
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise Unreadable(f"{name} frame: {frame.dtype} of shape {frame.shape} came, expected uint8 (h, w, 3), RGB")
+        check_pixels(frame, f"{name} frame")
     if first.shape != second.shape:
         raise Unreadable(f"the frames differ in size, {first.shape[:2]} and {second.shape[:2]}: give two of one size")
     frames = torch.from_numpy(np.stack([first, second]))

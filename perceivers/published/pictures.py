@@ -13,9 +13,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from perceivers.errors import Unreadable
 from perceivers.published import resize
-from perceivers.published.resize import Pixels
+from perceivers.published.resize import Pixels, check_pixels
 
 if TYPE_CHECKING:
     from perceivers.published.models import ImageClassifier
@@ -32,15 +31,20 @@ def centre_crop(picture: Pixels, size: int, up: int = 0) -> Pixels:
     return picture[top : top + size, left : left + size]
 
 
+def cropped(picture: Pixels) -> int:
+    """The side of the square that is kept."""
+    return max(int(CROP * min(picture.shape[:2])), 1)
+
+
 def crop_and_resize_cubic(picture: Pixels, size: int) -> Pixels:
     """The original's way: the crop's odd remainder before it, then OpenCV's cubic, without antialiasing."""
-    picture = centre_crop(picture, int(CROP * min(picture.shape[:2])), up=1)
+    picture = centre_crop(picture, cropped(picture), up=1)
     return resize.cubic(picture, (size, size))
 
 
 def crop_and_resize_bicubic(picture: Pixels, size: int) -> Pixels:
     """The port's way: Pillow's bicubic filter, which antialiases."""
-    picture = centre_crop(picture, int(CROP * min(picture.shape[:2])))
+    picture = centre_crop(picture, cropped(picture))
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
 
 
@@ -49,10 +53,7 @@ def prepare(
 ) -> Float[Tensor, "b 3 size size"]:
     """Pictures of any sizes → images: cropped, resized, and normalised by ImageNet's mean and deviation."""
     for number, picture in enumerate(pictures):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise Unreadable(
-                f"picture {number}: {picture.dtype} of shape {picture.shape} came, expected uint8 (h, w, 3), RGB"
-            )
+        check_pixels(picture, f"picture {number}")
     resized = np.stack([crop_and_resize(picture, size) for picture in pictures])
     images = ((resized - MEAN) / STD).astype(np.float32)
     return torch.from_numpy(rearrange(images, "b h w c -> b c h w").copy())

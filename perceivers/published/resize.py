@@ -1,4 +1,4 @@
-"""OpenCV's cubic and linear interpolation of uint8 pictures, to the bit: the original's pictures went through them.
+"""Pixels, and OpenCV's cubic and linear interpolation of them, to the bit: the original's pictures went through them.
 
 Both take half-pixel centres and repeat the edges; neither antialiases. Not concerned with crops.
 """
@@ -6,7 +6,15 @@ Both take half-pixel centres and repeat the edges; neither antialiases. Not conc
 import numpy as np
 from jaxtyping import UInt8
 
+from perceivers.errors import Unreadable
+
 Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+def check_pixels(array: np.ndarray, name: str, axes: str = "h, w, 3") -> None:
+    """Raises Unreadable, with the `name` of what came, unless it is uint8 RGB of these axes with something in it."""
+    if array.dtype != np.uint8 or array.ndim != len(axes.split()) or array.shape[-1] != 3 or not array.size:
+        raise Unreadable(f"{name}: {array.dtype} of shape {array.shape} came, expected uint8 ({axes}), RGB, not empty")
 
 
 def cubic(picture: Pixels, size: tuple[int, int]) -> Pixels:
