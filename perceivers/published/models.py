@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from perceivers.core.attention import linear
 from perceivers.core.perceiver import PerceiverIO, build
@@ -64,9 +63,7 @@ class MaskedLanguage(Published[LanguageSizes]):
         self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"] | None = None
     ) -> Float[Tensor, "b length vocabulary"]:
         latents = self.perceiver.process(self.perceiver.encode(self.inputs(ids), mask))
-        seeing = None
-        if mask is not None and self.source.masks_queries:
-            seeing = pad(mask, (0, self.sizes.length - ids.shape[1]), value=False)
+        seeing = None if mask is None else self.source.query_mask(mask, self.sizes.length)
         outputs = self.perceiver.decode(latents, self.queries(len(ids)), seeing)
         return outputs @ self.inputs.embedding.array.T + self.bias
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from perceivers.core.attention import DotProduct, tanh_gelu
 from perceivers.published import pictures, text
@@ -25,7 +26,7 @@ class Source:
     name: str
     activation: Callable[[], nn.Module]
     pool: Callable[[], DotProduct]
-    masks_queries: bool  # of a padded text: the original lets the queries there see nothing
+    query_mask: Callable[[Bool[Tensor, "b m"], int], Bool[Tensor, "b length"] | None]
     linspace: Callable[[float, float, int], Float[Tensor, " size"]]
     stem: Callable[[int], Stem]
     encode_text: Callable[[str | bytes], list[int]]
@@ -56,6 +57,15 @@ class UniformDotProduct(DotProduct):
 
 def _blind(mask: Bool[Tensor, "b n m"]) -> Bool[Tensor, "b 1 n 1"]:
     return ~mask.any(-1)[:, None, :, None]
+
+
+def blind_without_text(mask: Bool[Tensor, "b m"], length: int) -> Bool[Tensor, "b length"]:
+    """The original's rule for the queries of a text: where there is none, they see nothing."""
+    return pad(mask, (0, length - mask.shape[1]), value=False)
+
+
+def never_blind(mask: Bool[Tensor, "b m"], length: int) -> None:
+    """The port's rule: every query sees all latents."""
 
 
 def xla_linspace(start: float, stop: float, size: int) -> Float[Tensor, " size"]:
@@ -90,7 +100,7 @@ ORIGINAL = Source(
     name="original",
     activation=tanh_gelu,
     pool=DotProduct,
-    masks_queries=True,
+    query_mask=blind_without_text,
     linspace=xla_linspace,
     stem=original_stem,
     encode_text=text.encode,
@@ -100,7 +110,7 @@ HUB = Source(
     name="hub",
     activation=nn.GELU,
     pool=UniformDotProduct,
-    masks_queries=False,
+    query_mask=never_blind,
     linspace=torch.linspace,
     stem=hub_stem,
     encode_text=text.encode_with_ends,
