@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check format audit clean
+.PHONY: demo test check docs pages format audit clean
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,13 @@ check: $(VENV)/.dev  ## format, lint, types, import contracts
 test: check  ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # a thread for each of two workers
 
+docs: $(VENV)/.dev  ## the pages as HTML in docs/_build, without the network
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+	@echo "pages: $(CURDIR)/docs/_build/index.html"
+
+pages: $(VENV)/.dev  ## run the code of README, docs and examples at full size and write what it prints
+	$(BIN)/python -m docs.pages
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -43,4 +50,4 @@ audit: $(VENV)/.run  ## known holes in the pinned dependencies; needs the networ
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache .hypothesis

@@ -47,7 +47,7 @@ class FieldExplanation:
     """One input field of one answer.
 
     `change` (c): the field's Shapley value, in log-probability of the answer or in the target's units. `share`: of
-    the sum of all fields' |change|, the mean over c; None where nothing changes, or the field was not examined.
+    the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined.
     `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
     """
 

@@ -175,6 +175,7 @@ def _trained(
     except BadInput as error:
         raise Failed(str(error)) from error
     save_model(model, folder.path)
+    done.parent.mkdir(exist_ok=True)  # a short run has no checkpoint
     write_atomic(done, outcome.to_json())
     signals.check()
     return model, outcome
