@@ -10,7 +10,6 @@ Not concerned with budgets.
 
 import argparse
 import importlib
-import math
 import os
 import random
 import signal
@@ -21,10 +20,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from perceivers.errors import Stopped
@@ -42,7 +40,7 @@ LIMIT = 300  # seconds after which a start counts as hanging
 CONFIG = Config(
     steps=18,
     architecture=Architecture(num_latents=3, latent_channels=10, self_attends=1, self_heads=2),
-    training=Training(batch_size=16, small=False, validations=6),
+    training=Training(batch_size=16, small=False, validations=6, threads=1),
 )
 
 
@@ -130,34 +128,38 @@ def same(out: Path, through: Path) -> list[str]:
     return [name for name in COMPARED if (out / name).read_bytes() != (through / name).read_bytes()]
 
 
+def in_precision(precision: Literal["float32", "bf16"]) -> Config:
+    """The configuration of all runs, with its kernels given."""
+    return replace(CONFIG, training=replace(CONFIG.training, precision=precision))
+
+
+def run_through(data: Path, out: Path, config: Config) -> float:
+    """A run that nobody kills: the seconds that it took."""
+    began = time.monotonic()
+    code = ended(start(data, out, config))
+    if code:
+        raise SystemExit(f"{out.name}, left alone: exit code {code}\n{out.with_suffix('.log').read_text()}")
+    return time.monotonic() - began
+
+
 def run(kills: int, seed: int, folder: Path) -> int:
     """Runs, each killed until it ends, until there were enough kills. Returns how many runs came to an end."""
-    chance = random.Random(seed)
-    data = write_data(folder)
-    through, seconds = {}, math.inf
-    for precision in ("float32", "bf16"):
-        out, began = folder / precision, time.monotonic()
-        config = replace(CONFIG, training=replace(CONFIG.training, precision=precision))
-        code = ended(start(data, out, config))
-        if code:
-            raise SystemExit(f"the run that nobody kills ends with {code}: {out.with_suffix('.log').read_text()}")
-        through[precision], seconds = out, min(seconds, time.monotonic() - began)
+    chance, data = random.Random(seed), write_data(folder)
+    configs = {precision: in_precision(precision) for precision in ("float32", "bf16")}
+    seconds = min(run_through(data, folder / name, config) for name, config in configs.items())
     done = runs = 0
     while done < kills:
-        out = folder / f"killed-{runs}"
-        finished = False
-        while not finished:
-            how, code = (
-                killed(data, out, CONFIG, chance, seconds) if done < kills else ("", ended(start(data, out, CONFIG)))
-            )
-            finished = code == 0
+        precision, out = chance.choice(sorted(configs)), folder / f"killed-{runs}"
+        code = None
+        while code != 0 and done < kills:
+            how, code = killed(data, out, configs[precision], chance, seconds)
             if code not in (0, *EXITS.values()):
                 raise SystemExit(f"{out.name}, {how}: exit code {code}\n{out.with_suffix('.log').read_text()}")
-            done += not finished
-            print(f"{out.name}: {how or 'left alone'}: {code}", file=sys.stderr, flush=True)
-        precision = yaml.safe_load((out / "config.yaml").read_text())["training"]["precision"]
-        different = same(out, through[precision])
-        if different:
+            done += code != 0
+            print(f"{out.name}: {how}: {code}", file=sys.stderr, flush=True)
+        if code != 0:
+            run_through(data, out, configs[precision])
+        if different := same(out, folder / precision):
             raise SystemExit(f"{out.name} ({precision}): {', '.join(different)} differ from the run that nobody killed")
         runs += 1
     return runs

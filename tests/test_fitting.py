@@ -47,7 +47,7 @@ def test_steps_fill_the_minutes_less_what_comes_after(data, monkeypatch):
     deadline = time.monotonic() + 112
     plan, calls = planned(data, config, deadline, monkeypatch, {"float32": 0.5, "bf16": 0.25})
     assert plan.training.precision == "bf16"
-    assert plan.steps == pytest.approx(0.95 * (112 - 3 - 5 - fitting.REPORT_SECONDS) / 0.25, abs=8)
+    assert plan.steps == pytest.approx(0.95 * (112 - 3 - 5) / 0.25, abs=8)
     assert [most for most, _ in calls] == [15, 15]
     assert sum(seconds for _, seconds in calls) == pytest.approx(0.1 * 112, rel=0.05)
 

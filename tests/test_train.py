@@ -141,3 +141,13 @@ def test_steps_are_planned_once_and_a_slow_machine_stops_in_time(tmp_path, monke
     assert "of 1,000,000 steps" in capsys.readouterr().err
     assert "Stopped in time" in (tmp_path / "run/report.html").read_text()
     assert json.loads((tmp_path / "run/metrics.json").read_text())["answer"]["n"] > 0
+
+
+def test_a_signal_while_steps_are_measured_stops_at_once_and_leaves_no_plan(tmp_path, monkeypatch):
+    config = replace(tiny.CONFIG, steps=None, minutes=0.05)
+    with monkeypatch.context() as patched:
+        at_step(patched, 1, kill(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config)
+    assert not (tmp_path / "run/config.yaml").exists()
+    assert train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config) == tmp_path / "run"

@@ -195,29 +195,22 @@ class Checkpoints(pl.Callback):
 
 
 class InTime(pl.Callback):
-    """Stops before `deadline` (of `time.monotonic`), should the machine have slowed down.
+    """Stops so that the report can begin at `deadline` (of `time.monotonic`), should the machine have slowed down.
 
-    Lightning validates once more then. The time of that, of the test (`test_seconds`, or more where validations took
-    more: `test_share` is test rows for each validation row) and of the report (`report_seconds`) is left.
+    Lightning validates once more then; the time of that is left, and of the test: `test_seconds`, or more where
+    validations took more (`test_share`: test rows for each validation row).
     """
 
-    def __init__(
-        self,
-        deadline: float,
-        validation: Validation | None,
-        test_seconds: float,
-        test_share: float,
-        report_seconds: float,
-    ):
-        self.deadline, self.validation, self.report_seconds = deadline, validation, report_seconds
+    def __init__(self, deadline: float, validation: Validation | None, test_seconds: float, test_share: float):
+        self.deadline, self.validation = deadline, validation
         self.test_seconds, self.test_share = test_seconds, test_share
         self.stopped_at: int | None = None
 
     @property
     def reserve(self) -> float:
-        """Seconds from the last step to the end of the command."""
+        """Seconds from the last step to the report."""
         validation = self.validation.seconds if self.validation else 0.0
-        return validation + max(self.test_seconds, validation * self.test_share) + self.report_seconds
+        return validation + max(self.test_seconds, validation * self.test_share)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if time.monotonic() + self.reserve > self.deadline and trainer.global_step < trainer.max_steps:

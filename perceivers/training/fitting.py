@@ -36,7 +36,6 @@ from perceivers.training.signals import Signals
 
 MEASURED_STEPS = 30
 MEASURING_SHARE = 0.1  # of the time left: on a slow machine fewer steps are measured
-REPORT_SECONDS = 4.0  # writing the report, of which half is matplotlib's start
 SAFETY = 0.95
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -143,7 +142,10 @@ def measure(model: Model, data: Any, config: Config, steps: int, seconds: float)
 
 
 def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Config:
-    """The configuration with its precision, its threads and its number of steps, fixed once for all."""
+    """The configuration with its precision, its threads and its number of steps, fixed once for all.
+
+    `deadline`: when the report must begin, on `time.monotonic`; None: the steps are given.
+    """
     t = config.training
     if deadline is None:  # steps are exact: nothing hangs on the time that something took
         precision = ("bf16" if fast_bf16() else "float32") if t.precision == "auto" else t.precision
@@ -156,7 +158,7 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
     config = with_kernels(config, *fastest)
     most_steps = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
     test, validations = evaluation_seconds(model, data, config)
-    left = SAFETY * (deadline - time.monotonic() - REPORT_SECONDS - test - validations)
+    left = SAFETY * (deadline - time.monotonic() - test - validations)
     return replace(config, steps=max(1, min(most_steps, int(left / times[fastest]))))
 
 
@@ -254,7 +256,7 @@ def fit(
 def _in_time(model: Model, data: Any, config: Config, deadline: float, validation: Any) -> callbacks.InTime:
     test, _ = evaluation_seconds(model, data, config)
     share = len(data.parts["test"]) / max(1, len(data.parts["validation"]))
-    return callbacks.InTime(deadline, validation, test, share, REPORT_SECONDS)
+    return callbacks.InTime(deadline, validation, test, share)
 
 
 def _not_finite(error: NotFinite, rows: np.ndarray, config: Config, folder: RunFolder) -> Failed:

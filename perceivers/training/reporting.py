@@ -5,6 +5,7 @@ Not concerned with how any of them is computed or drawn.
 
 import json
 import platform
+import time
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from perceivers.modalities import modality
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model
 from perceivers.report import Summary, TargetResult, model_card, write_report
+from perceivers.report.figures import learning_curves
 from perceivers.slices import slices
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
 from perceivers.training.folder import METRICS, REPORT, RunFolder
 
 BASELINE_ROWS = 20_000
+EXAMPLES = 16  # about so many rows are drawn with what their answers rest on
 
 
 def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metrics]]:
@@ -56,6 +59,23 @@ def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
     group = data.schema.split.group
     groups = None if group is None else data.table.frame[group].gather(test).to_list()
     return baselines(inputs, field, modality(field), data.rows.columns[field.name], train, test, groups)
+
+
+def rehearse(model: Model, data: Any) -> float:
+    """Seconds that the report will take here: from a figure, with matplotlib's start, and a row that is explained."""
+    began = time.monotonic()
+    learning_curves([{"step": 1, "train_loss": 1.0, "validation_loss": 1.0}])
+    drawn = time.monotonic() - began
+    row = next((int(row) for row in data.parts["test"] if len(data.rows.readable([row]))), None)
+    if row is None:
+        return 2 * drawn
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        explain_row(model, data.rows, row)
+        explained = time.monotonic() - began
+    count = sample_size(model, data.rows, row) + EXAMPLES
+    model.train()
+    return 2 * drawn + explained * count
 
 
 def write(

@@ -140,6 +140,8 @@ def _run(
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
     model = Model(data.schema, defaults.perceiver(resolved))
+    if deadline:
+        deadline -= reporting.rehearse(model, data)
     if stored is None:
         resolved = fitting.plan(model, data, resolved, deadline)
         folder.write_config(resolved.to_dict())
