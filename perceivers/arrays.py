@@ -1,17 +1,72 @@
-"""What an array file says of itself: nothing in it is read, nothing that is pickled is opened.
+"""Array files: npy, and npz of one array. Nothing pickled is opened, and mere claims to be large cost no memory.
 
-Not concerned with the numbers in it.
+Not concerned with what the numbers mean.
 """
 
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
+
+LARGEST = 2**31  # bytes of one array
+HEADERS: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def array_shape(path: Path) -> tuple[int, ...]:
-    """The shape of the array in an npy file, or of the first in an npz file; () where it cannot be read."""
+    """The shape of the array in a file, from its header alone; () where it cannot be read."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        return found.shape if isinstance(found, np.ndarray) else found[found.files[0]].shape
-    except (OSError, ValueError, EOFError, IndexError):
+        with _opened(path) as (file, _):
+            return _header(file)[0]
+    except (OSError, ValueError):
         return ()
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a file. Raises OSError, and ValueError with one line: damaged, pickled, or too large."""
+    with _opened(path) as (file, size):
+        shape, dtype = _header(file)
+        needed = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject:
+            raise ValueError("it holds pickled objects, expected numbers")
+        if needed > min(size, LARGEST):
+            limit = f"over {LARGEST / 1e9:.1f} GB" if needed > LARGEST else "more than there is"
+            raise ValueError(f"its header speaks of {needed:,} bytes: {limit}")
+        file.seek(0)
+        return npy.read_array(file, allow_pickle=False)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, int]]:
+    """The npy file, or the only one in an npz file, and how many bytes it has when unpacked."""
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                yield file, path.stat().st_size
+                return
+            with zipfile.ZipFile(file) as archive:
+                if len(archive.namelist()) != 1:
+                    raise ValueError(f"it holds {len(archive.namelist())} arrays, expected one")
+                with archive.open(archive.namelist()[0]) as member:
+                    yield member, archive.infolist()[0].file_size
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"damaged, or not npy: {error}") from error
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    version = npy.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError(f"npy of version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+    try:
+        shape, _, dtype = HEADERS[version](file)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # numpy parses the header as Python's literals: a damaged one can raise anything
+        raise ValueError(f"damaged, or not npy: {' '.join(str(error).split())}") from error
+    return shape, dtype

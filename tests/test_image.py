@@ -443,3 +443,28 @@ def test_baseline_pixels():
     found = IMAGE.baseline(colour).fit_transform(photos)
     assert found.shape == (2, 16 * 16 * 3)
     np.testing.assert_allclose(found.reshape(2, -1, 3).mean(1), [p.mean((0, 1)) / 255 for p in photos], atol=0.01)
+
+
+def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10**7)))
+        + chunk(b"IEND", b"")
+    )
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    assert len(bomb) < 20_000
+    with pytest.raises(Unreadable, match="100000 × 100000 pixels, over max_pixels = 500000000"):
+        pixels.read(tmp_path / "bomb.png", 500_000_000)
+    text = chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(200_000_000)))
+    small = struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)
+    picture = chunk(b"IDAT", zlib.compress(bytes(6)))
+    (tmp_path / "text.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", small) + text + picture + chunk(b"IEND", b"")
+    )
+    with pytest.raises(Unreadable):
+        pixels.read(tmp_path / "text.png", 500_000_000)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from perceivers.arrays import read_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 
@@ -156,8 +157,8 @@ def _from_array(cell: Any) -> Float[np.ndarray, "n c"] | None:
 def _load(path: Path) -> np.ndarray:
     """An npy file, of numbers alone: code never comes from data."""
     try:
-        return np.load(path, allow_pickle=False)
+        return read_array(path)
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise Unreadable(f"{path}: damaged, or not an npy file of numbers") from error
+    except ValueError as error:
+        raise Unreadable(f"{path}: damaged, or not an npy file of numbers: {error}") from error

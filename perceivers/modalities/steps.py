@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from perceivers.arrays import read_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 
@@ -94,14 +95,8 @@ def _parse(text: str) -> Any:
 def _load(path: Path) -> np.ndarray:
     """The array of an npy file, or the only one of an npz file; nothing that is pickled."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            with found:
-                if len(found.files) != 1:
-                    raise Unreadable(f"{path}: holds {len(found.files)} arrays, expected one")
-                found = found[found.files[0]]
-        return _checked(found.astype(np.float64))
-    except (OSError, ValueError, EOFError, TypeError) as error:
+        return _checked(read_array(path).astype(np.float64))
+    except (OSError, ValueError, TypeError) as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{path}: cannot be read as an array of numbers: {error}") from error

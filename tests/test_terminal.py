@@ -1,0 +1,16 @@
+from perceivers.terminal import printable, say
+
+
+def test_nothing_in_a_line_steers_a_terminal(capsys):
+    line = "\x1b[2J\x1b]0;title\x07 \r over \n next \x9b31m \u202eback \u2028 \ud800 é 😀 ×"
+    say(line)
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.rstrip("\n") == printable(line)
+    assert shown.rstrip("\n").isprintable()
+    assert shown.endswith("é 😀 ×\n")
+
+
+def test_ordinary_lines_stay_as_they_are():
+    for line in ("", "a.csv, row 3: 'x'", "café – 東京 👩\u200d🚀"):
+        assert printable(line) == line
