@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from perceivers.data import infer, sources, splits
+from perceivers.data import infer, seen, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.data.schema import Schema
 from perceivers.data.sources import Table
@@ -51,13 +52,23 @@ class TrainedModel:
 
     def evaluate(self, data: Any) -> dict[str, Metrics]:
         """The metrics, with 95 % intervals, on the rows of `data`; on the training data: on their test rows alone."""
-        return metrics_dict(self.evaluations(data)[0])
+        found, failed, note = self.evaluations(data)
+        if failed:
+            warnings.warn(
+                f"{len(failed):,} rows could not be read; the first: {next(iter(failed.values()))}", stacklevel=2
+            )
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return metrics_dict(found)
 
-    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str]]:
-        """The same with answers and truth; and the rows that could not be read, with the reason."""
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], str | None]:
+        """The same with answers and truth; the rows that could not be read, with the reason; and a note, or None."""
         table = sources.read(data)
-        found, rows = evaluate(self.model, table, self._test_rows(table))
-        return found, rows.failed
+        ids = self._test_rows(table)
+        found, rows = evaluate(self.model, table, ids)
+        known = self._seen(table) if ids is None else 0
+        note = f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse" if known else None
+        return found, rows.failed, note
 
     def predict(self, data: Any, *, proba: bool = False) -> pl.DataFrame:
         """Rows in, the same rows and the answers out. `data`: a source, a data frame, or a list of values or dicts."""
@@ -78,7 +89,7 @@ class TrainedModel:
     def save(self, folder: str | Path) -> Path:
         """Writes the model, and all that its run folder holds but for checkpoints. Raises BadInput if it exists."""
         folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise BadInput(f"{folder}: is there already: choose a new folder")
         if self.folder is not None:
             shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))
@@ -102,9 +113,19 @@ class TrainedModel:
             return np.array(asked["parts"]["test"])
         return splits.split(table, self.schema, np.flatnonzero(with_target(table, self.schema.targets)))["test"]
 
+    def _seen(self, table: Table) -> int:
+        """How many rows of another table the model has learned from."""
+        file = None if self.folder is None else self.folder / seen.FILE
+        if file is None or not file.exists():
+            return 0
+        fields = (*self.schema.inputs, *self.schema.targets)
+        return int(np.isin(seen.fingerprints(table, fields), np.load(file, allow_pickle=False)).sum())
+
 
 def load(folder: str | Path) -> TrainedModel:
     """The model of a run folder. Raises BadInput where it is none."""
+    if str(folder).startswith("deepmind/"):
+        raise BadInput(f"{folder}: a published model: perceivers.published.load reads it")
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder: give a run folder")

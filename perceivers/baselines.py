@@ -120,7 +120,9 @@ def _forest(train: np.ndarray, test: np.ndarray, goals: np.ndarray, k: int, seed
     bound = leaves if leaves < len(goals) else None
     model = RandomForestClassifier(TREES, max_leaf_nodes=bound, n_jobs=-1, random_state=seed)
     if goals.ndim == 1:
-        model.fit(train, goals)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The number of unique classes")  # many for few rows
+            model.fit(train, goals)
         return _all_classes(model.predict_proba(test), model.classes_, k)
     model.fit(train, np.column_stack([goals, goals[:, 0]]))  # one more, so that a single label is no special case
     found = list(zip(model.predict_proba(test), model.classes_, strict=True))[:k]

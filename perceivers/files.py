@@ -49,11 +49,28 @@ def read_yaml(path: Path) -> Any:
             if depth > DEEPEST_YAML or isinstance(event, yaml.AliasEvent):
                 what = "over 50 levels deep" if depth > DEEPEST_YAML else "an alias (*) stands for something else"
                 raise BadInput(f"{path}, line {line}: {what}: write it out plainly")
+        _refuse_doubles(yaml.compose(text, LOADER), path)
         return yaml.load(text, LOADER)  # safe: LOADER is the safe one
     except BadInput:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _refuse_doubles(node: Any, path: Path) -> None:
+    """Raises BadInput where a mapping has a key twice: YAML's readers would take the last one without a word."""
+    if isinstance(node, yaml.MappingNode):
+        met = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in met:
+                line = key.start_mark.line + 1
+                raise BadInput(f"{path}, line {line}: {name!r} stands there twice: leave one out")
+            met.add(name)
+            _refuse_doubles(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            _refuse_doubles(one, path)
 
 
 UNFINISHED = ".writing-"  # what a killed process may leave behind

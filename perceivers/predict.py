@@ -156,8 +156,8 @@ def read_stdin(stream: IO[bytes]) -> Table:
 
 
 def _is_source(text: str) -> bool:
-    if text.startswith("sample:"):
-        return True
+    if not text or text.startswith("sample:"):
+        return bool(text)
     try:
         return Path(text).is_dir() or (Path(text).is_file() and Path(text).suffix.lower() in sources.TABLE_SUFFIXES)
     except (OSError, ValueError):  # a text may be longer than a file's name, or hold NUL
@@ -168,7 +168,7 @@ def _only_field(model: Model, given: str) -> Field:
     fields = model.schema.inputs
     if len(fields) != 1 or len(fields[0].columns) != 1:
         names = ", ".join(column for field in fields for column in field.columns)
-        raise BadInput(f"{given!r}: no such file; the model reads {names}: give a table, or rows as JSON objects")
+        raise BadInput(f"{given!r:.80} is one value; the model reads {names}: give a table, or rows as JSON objects")
     return fields[0]
 
 

@@ -1,5 +1,7 @@
 """The Python side: fit, evaluate, predict, save, load, on frames of both kinds."""
 
+import warnings
+
 import polars as pl
 import pytest
 import torch
@@ -36,6 +38,16 @@ def test_polars_and_pandas_get_the_same_answers(model, frame):
 def test_evaluation_of_the_training_data_is_of_the_test_rows(model, frame):
     assert model.evaluate(frame) == model.metrics
     assert model.evaluate(frame.iloc[:100])["target"]["n"] == 100
+
+
+def test_rows_of_training_in_another_form_are_noticed(model, frame, tmp_path):
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "again.parquet")  # with the index that pandas adds
+    assert "__index_level_0__" not in {f.name for f in pv.inspect(tmp_path / "again.parquet", "target").inputs}
+    with pytest.warns(UserWarning, match=r"136 of the 160 rows were there in training"):
+        model.evaluate(str(tmp_path / "again.parquet"))
+    changed = frame.assign(**{frame.columns[0]: frame[frame.columns[0]] + 1})
+    with warnings.catch_warnings(action="error"):
+        assert model.evaluate(changed)["target"]["n"] == 160
 
 
 def test_an_edited_schema_is_obeyed(frame):

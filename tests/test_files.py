@@ -135,3 +135,11 @@ def test_a_place_is_refused_before_anything_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(BadInput, match="read-only"):
         check_place(tmp_path / "new.csv")
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x:\n  - {a: 1, b: 2, a: 3}\n"])
+def test_a_key_that_stands_twice_is_refused(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=r"x\.yaml, line \d: 'a' stands there twice"):
+        read_yaml(path)

@@ -362,7 +362,7 @@ def test_classes_that_train_lacks_are_named_and_those_that_test_lacks_are_scored
     split = ["train"] * 20 + ["test"] * 10
     both = few(waves(30)["x"].to_list(), ["a", "b"] * 14 + ["c"] * 2, split=split)
     model = pv.fit(both, "y", steps=1, size="tiny", out=tmp_path / "one")
-    assert "'c' is none of the categories known from training: a, b" in model.report.read_text().replace("&#39;", "'")
+    assert "'c' is none of the categories that the model knows: a, b" in model.report.read_text().replace("&#39;", "'")
     assert model.metrics["y"]["n"] == 8
     lacking = few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["a"] * 10, split=split)
     model = pv.fit(lacking, "y", steps=1, size="tiny", out=tmp_path / "two")

@@ -217,7 +217,7 @@ def test_known_unseen_and_missing_categories():
 
 def test_an_unseen_category_in_a_target_names_the_known_ones():
     field = fitted("c", "category", [1, 0, 1], role="target")
-    with pytest.raises(Unreadable, match="'7' is none of the categories known from training: 0, 1"):
+    with pytest.raises(Unreadable, match="'7' is none of the categories that the model knows: 0, 1"):
         modality(field).read(field, 7)
     with pytest.raises(Unreadable, match="came, expected one category"):
         modality(field).read(field, [1])

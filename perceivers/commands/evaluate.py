@@ -2,6 +2,7 @@
 
 from perceivers.commands.options import Json, Model
 from perceivers.commands.output import dumps, metrics_lines, report_failed
+from perceivers.terminal import say
 
 
 def evaluate(model: Model, data: str, /, *, as_json: Json = False) -> int:
@@ -15,7 +16,9 @@ def evaluate(model: Model, data: str, /, *, as_json: Json = False) -> int:
     from perceivers import load
     from perceivers.evaluate import metrics_dict
 
-    evaluations, failed = load(model).evaluations(data)
+    evaluations, failed, note = load(model).evaluations(data)
     metrics = metrics_dict(evaluations)
     print(dumps(metrics) if as_json else metrics_lines(metrics))
+    if note:
+        say(f"note: {note}")
     return report_failed(failed)

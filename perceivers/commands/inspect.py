@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from perceivers.commands.options import Data, Group, Targets, Time
+from perceivers.errors import BadInput
 from perceivers.terminal import say
 
 
@@ -27,6 +28,8 @@ def inspect(
 
     if save is not None:
         check_place(save)
+        if save.exists():
+            raise BadInput(f"{save}: is there already, and may have been edited: give another name, or remove it")
     table = sources.read(data)
     schema = infer.infer(table, targets or (), group=group, time=time)
     print(infer.describe(table, schema))

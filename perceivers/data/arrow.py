@@ -4,6 +4,7 @@ Not concerned with what stands in the columns.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from pyarrow import ipc, parquet
 from perceivers.errors import BadInput
 
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}  # bytes in memory; of all others 16
+
+
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # how pandas stores an index without a name: no data
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
@@ -39,6 +43,7 @@ def _table(path: Path, kind: str, read: Callable[[Any], pa.Table]) -> pl.DataFra
             with pa.PythonFile(opened, mode="r") as file:
                 table = read(file)
                 table.validate(full=True)
+                table = table.drop_columns([name for name in table.column_names if PANDAS_INDEX.fullmatch(name)])
                 schema = pa.schema([_checked(field) for field in table.schema])
                 return pl.DataFrame(table.cast(schema).replace_schema_metadata(None))
         except BadInput:

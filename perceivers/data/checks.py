@@ -131,7 +131,7 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_about_targets, _look_alikes, _give_aways, _duplicates)
+    found = (_about_targets, _several_labels, _look_alikes, _give_aways, _duplicates)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
@@ -146,6 +146,19 @@ def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
                 if largest[1] > UNBALANCED * len(cells):
                     share = largest[1] / len(cells)
                     yield f"unbalanced: {share:.1%} of {name!r} is {largest[0]!r}; look at f1 beside accuracy"
+
+
+def _several_labels(table: Table, schema: Schema) -> Iterator[str]:
+    """Categories that look like several labels at once."""
+    for field in (*schema.inputs, *schema.targets):
+        cells = table.frame[field.columns[0]]
+        if field.modality == "category" and cells.dtype == pl.String and field.options.get("labels") != "many":
+            several = present(cells).str.contains(r"[^|\s]\s*\|\s*[^|\s]")
+            if several.any():
+                yield (
+                    f"{int(several.sum()):,} cells of {field.name!r} have a |: several labels in one cell are "
+                    "`labels: many` in the schema"
+                )
 
 
 def _look_alikes(table: Table, schema: Schema) -> Iterator[str]:

@@ -19,7 +19,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
         return x ^ (x >> np.uint64(31))
 
 
-def _chain(key: np.ndarray, value: np.ndarray) -> np.ndarray:
+def chain(key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """A hash of a hash and a value, uint64 all."""
     with np.errstate(over="ignore"):
         return _mix(key * np.uint64(3) + (value + np.uint64(1)) * _GOLDEN)
 
@@ -30,9 +31,9 @@ def uniform(
     """`count` numbers in [0, 1) for each row: a pure function of (seed, epoch, row id, purpose)."""
     key = np.zeros((), np.uint64)
     for part in (seed, epoch, zlib.crc32(purpose.encode())):
-        key = _chain(key, np.asarray(part).astype(np.uint64))
-    by_row = _chain(key, np.asarray(rows).astype(np.uint64))
-    bits = _chain(by_row[:, None], np.arange(count, dtype=np.uint64)[None])
+        key = chain(key, np.asarray(part).astype(np.uint64))
+    by_row = chain(key, np.asarray(rows).astype(np.uint64))
+    bits = chain(by_row[:, None], np.arange(count, dtype=np.uint64)[None])
     return (bits >> np.uint64(11)) * 2.0**-53
 
 

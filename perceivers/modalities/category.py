@@ -97,7 +97,7 @@ class Category(Modality):
     def _index(self, field: Any, one: str) -> int:
         known = _indices(tuple(field.options["categories"]))
         if one not in known and field.role == "target":
-            raise Unreadable(f"{one!r} is none of the categories known from training: {_some(known)}")
+            raise Unreadable(f"{one!r} is none of the categories that the model knows: {_some(known)}")
         return known.get(one, len(known))
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:

@@ -78,7 +78,7 @@ class MetricsCSV(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss, step = outputs["loss"].detach(), trainer.global_step
-        self.waiting.append({"step": step, "train_loss": loss, "lr": pl_module.factor(step - 1)})
+        self.waiting.append({"step": step, "train_loss": loss, "lr": trainer.optimizers[0].param_groups[0]["lr"]})
         if time.monotonic() - self.written > 1:
             self.write()
 

@@ -68,6 +68,7 @@ class Training:
     """Of each product on the CPU; by default all, or one where that is measured to be faster."""
 
 
+COMMAND_LINE = frozenset({"data", "target", "out", "group", "time", "schema", "config"})  # of `train`, not of a run
 _ABOVE_ZERO = (lambda v: v > 0, "a number above 0")
 _SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
 _NOT_NEGATIVE = (lambda v: v >= 0, "0 or above")
@@ -144,7 +145,9 @@ class Config:
         values = {}
         for name, value in content.items():
             if name not in {f.name for f in fields(cls)}:
-                raise BadInput(f"{where}: unknown option {name!r}; known: {', '.join(f.name for f in fields(cls))}")
+                hint = "; it is given on the command line" if name in COMMAND_LINE else ""
+                known = ", ".join(f.name for f in fields(cls))
+                raise BadInput(f"{where}: unknown option {name!r}{hint}; known: {known}")
             if name in parts:
                 if not isinstance(value, dict | None):
                     raise BadInput(f"{where}: {name} holds options, got {value!r:.60}")

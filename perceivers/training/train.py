@@ -3,16 +3,17 @@
 Not concerned with how a step is taken (`module.py`) nor with what the flags are called (`perceivers/cli.py`).
 """
 
+import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from perceivers.data import infer, sources, splits
+from perceivers.data import infer, seen, sources, splits
 from perceivers.data.loading import Column, Rows, with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
@@ -49,6 +50,8 @@ def open_schema(
     elif targets and set(targets) != {f.name for f in schema.targets}:
         asked, has = ", ".join(targets), ", ".join(f.name for f in schema.targets)
         raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
+    for field in (*schema.inputs, *schema.targets):
+        modality(field)  # is there
     infer.check(table, schema)
     return schema
 
@@ -137,6 +140,7 @@ def _run(
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
+    _note_rows(folder, data)
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
     model = Model(data.schema, defaults.perceiver(resolved))
@@ -160,6 +164,17 @@ def _run(
     if failed:
         say(f"{len(failed):,} rows could not be read and were left out; the report names them")
     say(f"report: {folder.path / REPORT}")
+
+
+def _note_rows(folder: RunFolder, data: Data) -> None:
+    """Keeps which row is in which part, for people, and fingerprints of those that are learned from, for `evaluate`."""
+    parts = sorted((int(row) + 1, part) for part, ids in data.parts.items() for row in ids)
+    write_atomic(folder.path / "split.csv", "row,part\n" + "".join(f"{row},{part}\n" for row, part in parts))
+    ids = np.union1d(data.parts["train"], data.parts["validation"])
+    table = replace(data.table, frame=data.table.frame[ids])
+    buffer = io.BytesIO()
+    np.save(buffer, np.unique(seen.fingerprints(table, (*data.schema.inputs, *data.schema.targets))))
+    write_atomic(folder.path / seen.FILE, buffer.getvalue())
 
 
 def _trained(
