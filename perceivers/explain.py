@@ -27,10 +27,10 @@ from perceivers.model import Model
 from perceivers.predict import require_columns
 
 EXACT = 6  # up to so many fields, all their sets are tried
-SAMPLED = 512  # about so many sets above that
+SAMPLED = 256  # about so many sets above that
 MOST_FIELDS = 100  # so many, those with the most attention, are examined
 TOKENS = 2**16  # input elements in one pass
-AVERAGED, ROWS = 2**21, (8, 64)  # input elements and rows of an average
+AVERAGED, ROWS = 2**20, (8, 32)  # input elements and rows of an average
 
 ATTENTION = (
     "attention: rollout of decode × process × encode, the mean over heads and over the answer's queries, summed over "
@@ -176,7 +176,7 @@ def shares(sizes: Float[np.ndarray, "f c"]) -> Float[np.ndarray, " f"]:
 def coalitions(count: int) -> tuple[Bool[np.ndarray, "s f"], Float[np.ndarray, "f s"]]:
     """Sets of fields, and the matrix that turns their values into the fields' Shapley values (Shapley 1953).
 
-    All sets up to six fields; above, those along seeded random orders of the fields and their reverses, about 512
+    All sets up to six fields; above, those along seeded random orders of the fields and their reverses, about 256
     (Castro, Gómez and Tejada 2009; Mitchell et al. 2022, section 3.2, for the reverses). The whole set is among them.
     """
     steps = _all_steps(count) if count <= EXACT else _sampled_steps(count)
@@ -245,7 +245,7 @@ class Average:
 
 
 def sample_size(model: Model, rows: Rows, row: int) -> int:
-    """How many rows like `row` are explained for an average: 8 to 64, so that its time is bounded."""
+    """How many rows like `row` are explained for an average: 8 to 32, so that its time is bounded."""
     sets = len(coalitions(min(len(model.schema.inputs), MOST_FIELDS))[0])
     with torch.inference_mode():
         array, _ = model.eval().read(_inputs(model, rows, row))
