@@ -151,3 +151,12 @@ def test_a_signal_while_steps_are_measured_stops_at_once_and_leaves_no_plan(tmp_
             train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config)
     assert not (tmp_path / "run/config.yaml").exists()
     assert train(tiny.FRAME, out=tmp_path / "run", targets=["answer"], config=config) == tmp_path / "run"
+
+
+def test_rows_that_fail_too_often_on_the_way_are_a_failure_and_not_a_refusal(tmp_path, monkeypatch):
+    def fail(module, loss):
+        raise BadInput("pictures: 30 of 200 rows cannot be read")
+
+    at_step(monkeypatch, 3, fail)
+    with pytest.raises(Failed, match="30 of 200 rows"):
+        tiny.run(tmp_path / "run")
