@@ -1,11 +1,13 @@
 import os
 import stat
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from perceivers.errors import BadInput
-from perceivers.files import check_place, read_yaml, write_atomic
+from perceivers.files import append, check_place, read_yaml, remove_unfinished, write_atomic
 
 
 def test_text_is_written_as_utf8_with_its_own_line_ends(tmp_path):
@@ -143,3 +145,23 @@ def test_a_key_that_stands_twice_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(BadInput, match=r"x\.yaml, line \d: 'a' stands there twice"):
         read_yaml(path)
+
+
+def test_lines_are_added_at_the_end(tmp_path):
+    for text in ("a\n", "ä\n"):
+        append(tmp_path / "lines", text)
+    assert (tmp_path / "lines").read_bytes() == "a\nä\n".encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_full_disk_is_named_with_the_file():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        append(Path("/dev/full"), "x\n")
+
+
+def test_only_unfinished_files_are_removed(tmp_path):
+    for name in (".writing-1a", "writing", ".hidden"):
+        (tmp_path / name).write_text("x")
+    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path / "none")
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "writing"]
