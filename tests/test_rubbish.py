@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import sys
+import unicodedata
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -66,7 +67,7 @@ def inspected(path):
         table = read(path)
         schema = infer(table, table.frame.columns[-1:])
         for line in describe(table, schema).splitlines():
-            assert line.isprintable() or line == ""
+            assert not {unicodedata.category(character) for character in line} & {"Cc", "Cs", "Zl", "Zp"}
         Schema.from_dict(yaml.safe_load(schema.to_yaml()), "again")
     except BadInput as error:
         one_line(error)
