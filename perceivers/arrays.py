@@ -1,4 +1,6 @@
-"""Array files: npy, and npz of one array. Nothing pickled is opened, and mere claims to be large cost no memory.
+"""Array files: npy, and npz of one array or of several by name.
+
+Nothing pickled is opened, and mere claims to be large cost no memory.
 
 Not concerned with what the numbers mean.
 """
@@ -27,9 +29,20 @@ def array_shape(path: Path) -> tuple[int, ...]:
         return ()
 
 
-def read_array(path: Path) -> np.ndarray:
-    """The array of a file. Raises OSError, and ValueError with one line: damaged, pickled, or too large."""
-    with _opened(path) as (file, size):
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in an npz file. Raises OSError, and ValueError where it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"damaged, or not npz: {error}") from error
+
+
+def read_array(path: Path, name: str | None = None) -> np.ndarray:
+    """The array of a file, or the one of that `name` in an npz file. Raises OSError, and ValueError with one line:
+    damaged, pickled, or too large.
+    """
+    with _opened(path, name) as (file, size):
         shape, dtype = _header(file)
         needed = math.prod(shape) * dtype.itemsize
         if dtype.hasobject:
@@ -42,8 +55,8 @@ def read_array(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, int]]:
-    """The npy file, or the only one in an npz file, and how many bytes it has when unpacked."""
+def _opened(path: Path, name: str | None = None) -> Iterator[tuple[Any, int]]:
+    """The npy file, or the one of that name or the only one in an npz file, and how many bytes it has unpacked."""
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
@@ -51,10 +64,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, int]]:
                 yield file, path.stat().st_size
                 return
             with zipfile.ZipFile(file) as archive:
-                if len(archive.namelist()) != 1:
-                    raise ValueError(f"it holds {len(archive.namelist())} arrays, expected one")
-                with archive.open(archive.namelist()[0]) as member:
-                    yield member, archive.infolist()[0].file_size
+                members = [m for m in archive.infolist() if name is None or m.filename == f"{name}.npy"]
+                if len(members) != 1:
+                    raise ValueError(f"it holds {len(members)} arrays{f' {name}' if name else ''}, expected one")
+                with archive.open(members[0]) as member:
+                    yield member, members[0].file_size
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
         raise ValueError(f"damaged, or not npy: {error}") from error
 

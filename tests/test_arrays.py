@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from perceivers.arrays import LARGEST, array_shape, read_array
+from perceivers.arrays import LARGEST, array_names, array_shape, read_array
 
 ARRAY = np.arange(35.0).reshape(5, 7)
 
@@ -94,3 +94,14 @@ def test_several_arrays_and_none(tmp_path):
         with pytest.raises(ValueError, match=words):
             read_array(tmp_path / name)
         assert array_shape(tmp_path / name) == ()
+
+
+def test_arrays_of_an_npz_by_name(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, one=np.arange(3), two=np.eye(2))
+    assert array_names(path) == ["one", "two"]
+    np.testing.assert_array_equal(read_array(path, "two"), np.eye(2))
+    with pytest.raises(ValueError, match="it holds 0 arrays three, expected one"):
+        read_array(path, "three")
+    with pytest.raises(ValueError, match="it holds 2 arrays, expected one"):
+        read_array(path)

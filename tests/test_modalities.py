@@ -19,6 +19,7 @@ CELLS = {
     "text": ["some words", "", None, "more of them, and ünicode"],
     "image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
     "audio": [RNG.uniform(-1, 1, 1_700), RNG.uniform(-1, 1, (300, 1)), None, [0.1, 0.2, -0.3]],
+    "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],

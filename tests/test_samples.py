@@ -37,5 +37,5 @@ def test_diabetes():
 
 
 def test_an_unknown_sample_lists_the_known_ones():
-    with pytest.raises(BadInput, match="digits, breast_cancer, wine, diabetes; did you mean sample:digits"):
+    with pytest.raises(BadInput, match="digits, breast_cancer, wine, diabetes, shapes; did you mean sample:digits"):
         read("sample:digit")

@@ -130,6 +130,8 @@ def _files(column: Column) -> Reading | None:
         return _pictures(paths)
     if kind == "audio":
         return _sounds(paths)
+    if kind == "points":
+        return Reading("points", {}, "names of files of points or meshes")
     if kind == "text":
         return Reading("text", {"files": True}, "names of text files")
     if kind == "array" and (ranks := {len(array_shape(path)) for path in paths}) <= {1, 2}:

@@ -104,7 +104,7 @@ def _read_scheme(scheme: str, data: str) -> Table:
     if scheme != "sample":
         raise BadInput(f"{data}: unknown source {scheme!r}: give a folder, a table file or sample:NAME")
     sample = load_sample(data.removeprefix("sample:"))
-    return Table(sample.frame, data, None, sample.targets, modalities=sample.modalities)
+    return Table(sample.frame, data, None, sample.targets, modalities=sample.modalities, notes=sample.notes)
 
 
 def _read_path(path: Path) -> Table:

@@ -12,10 +12,11 @@ from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
 from perceivers.modalities.image import Image
 from perceivers.modalities.number import Number
+from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-KINDS = (Text(), Image(), Audio(), Number(), Category(), Series())
+KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series())
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

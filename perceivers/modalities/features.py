@@ -23,6 +23,7 @@ MOST_TERMS = 20_000
 OWN_SIDE, SIDE = 32, 16
 STEPS = 64
 MEL_BANDS, STRETCHES = 40, 4
+DISTANCE_BINS, PAIRS = 32, 4_096
 
 
 def texts() -> Pipeline:
@@ -136,3 +137,32 @@ class Spectra(TransformerMixin, BaseEstimator):
         places = np.linspace(0, len(frames), STRETCHES + 1).astype(int)
         quarters = [frames[a : max(b, a + 1)].mean(0) for a, b in pairwise(places)]
         return np.concatenate([frames.mean(0), frames.std(0), *quarters, [len(example) / self.rate]])
+
+
+class Distances(TransformerMixin, BaseEstimator):
+    """Clouds (n, 3 + k) → the log of the size, the spread along the three main axes, histograms of the distances from
+    the centre and between pairs of points (Osada et al. 2002, "Shape distributions"), and each feature's mean and
+    standard deviation; NaN where missing.
+    """
+
+    def __init__(self, features: int):
+        self.features = features
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Distances":
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        if example is None:
+            return np.full(4 + 2 * DISTANCE_BINS + 2 * self.features, np.nan)
+        points = example[:, :3].astype(np.float64)
+        points -= points.mean(0)
+        size = max(float(np.sqrt((points**2).sum(1).mean())), 1e-12)
+        points /= size
+        first, second = np.random.default_rng(0).integers(len(points), size=(2, PAIRS))
+        found = [np.linalg.norm(points, axis=1), np.linalg.norm(points[first] - points[second], axis=1)]
+        histograms = [np.histogram(np.minimum(d, 3.99), DISTANCE_BINS, (0, 4))[0] / len(d) for d in found]
+        spread = np.linalg.eigvalsh(points.T @ points / len(points))
+        return np.concatenate([[np.log(size)], spread, *histograms, example[:, 3:].mean(0), example[:, 3:].std(0)])

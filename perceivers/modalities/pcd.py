@@ -1,0 +1,86 @@
+"""Point Cloud Data files (PCD 0.7 of the Point Cloud Library): ascii and binary.
+
+Not concerned with what the columns mean, but for colours, which the format packs into one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from perceivers.errors import Unreadable
+
+TYPES = {"F": "f", "I": "i", "U": "u"}
+KEYS = ("FIELDS", "SIZE", "TYPE", "COUNT", "POINTS", "DATA")
+LONGEST = 64 * 1024  # of a header, in bytes
+
+
+def read_pcd(path: Path) -> dict[str, np.ndarray]:
+    """The columns by name, (n) or (n count). Raises Unreadable."""
+    with path.open("rb") as file:
+        header = _header(file.readlines(LONGEST))
+        file.seek(header.pop("at"))
+        dtype, count, how = _dtype(header), int(header["POINTS"][0]), header["DATA"][0].lower()
+        if count < 0:
+            raise Unreadable(f"its header says POINTS {count}")
+        if how == "binary":
+            content = file.read(count * dtype.itemsize)
+            _require(count, len(content) // dtype.itemsize)
+            rows = np.frombuffer(content, dtype, count)
+        elif how == "ascii":
+            rows = _ascii(file.read().split(), dtype, count)
+        else:
+            raise Unreadable(f"its data is {how}: save it as binary or ascii")
+    columns = {name: rows[name] for name in dtype.names or () if not name.startswith("_")}
+    for name in ("rgb", "rgba"):
+        if name in columns and columns[name].dtype.itemsize == 4 and columns[name].ndim == 1:
+            packed = np.ascontiguousarray(columns.pop(name)).view(np.uint32)
+            columns |= {colour: packed >> shift & 255 for colour, shift in (("red", 16), ("green", 8), ("blue", 0))}
+    return columns
+
+
+def _header(lines: list[bytes]) -> dict:
+    """{KEY: words}, and `at`: where the data begins."""
+    found: dict = {}
+    at = 0
+    for line in lines:
+        at += len(line)
+        words = line.decode("ascii", errors="replace").split()
+        if words and not words[0].startswith("#"):
+            found[words[0].upper()] = words[1:]
+        if words and words[0].upper() == "DATA":
+            break
+    found.setdefault("COUNT", ["1"] * len(found.get("FIELDS", ())))
+    if missing := [key for key in KEYS if not found.get(key)]:
+        raise Unreadable(f"not a pcd file, or its header is cut short: no {missing[0]} in it")
+    return found | {"at": at}
+
+
+def _dtype(header: dict) -> np.dtype:
+    columns = [header[key] for key in ("FIELDS", "TYPE", "SIZE", "COUNT")]
+    if len({len(words) for words in columns}) != 1:
+        raise Unreadable("its header has FIELDS, TYPE, SIZE and COUNT of differing lengths")
+    fields = []
+    for i, (name, kind, size, count) in enumerate(zip(*columns, strict=True)):
+        if kind.upper() not in TYPES or size not in ("1", "2", "4", "8") or int(count) < 1:
+            raise Unreadable(f"its header says that {name} is {kind}{size} × {count}: unknown here")
+        shape = () if int(count) == 1 else (int(count),)
+        fields.append((name if name != "_" else f"_{i}", f"<{TYPES[kind.upper()]}{size}", shape))
+    return np.dtype(fields)
+
+
+def _ascii(words: list[bytes], dtype: np.dtype, count: int) -> np.ndarray:
+    width = sum(int(np.prod(dtype[name].shape)) for name in dtype.names or ())
+    _require(count, len(words) // width)
+    numbers = np.array(words[: count * width], dtype="S").astype(np.float64).reshape(count, width)
+    rows, start = np.zeros(count, dtype), 0
+    for name in dtype.names or ():
+        size = int(np.prod(dtype[name].shape))
+        values = numbers[:, start : start + size]
+        rows[name] = values[:, 0] if dtype[name].shape == () else values
+        start += size
+    return rows
+
+
+def _require(declared: int, there: int) -> None:
+    if there < declared:
+        raise Unreadable(f"cut short: {declared:,} points are declared, {there:,} are there")

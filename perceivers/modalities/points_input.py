@@ -1,0 +1,93 @@
+"""From clouds of points to tokens: patches of neighbours about centres that lie far apart.
+
+Not concerned with where clouds come from (`points.py`).
+"""
+
+import torch
+from einops import rearrange, reduce, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.modalities.base import Part
+
+CENTRES, NEIGHBOURS = 64, 32  # tokens of a cloud, and points of a token
+WIDTH = 128
+REACH = 3.0  # positions: so many root mean squares are 1, and nothing is farther than twice that
+NUM_BANDS, RESOLUTION = 8, 16
+
+
+class PointsInput(nn.Module):
+    """Clouds → a token for each patch of 32 neighbours (b m channels), m ≤ 64.
+
+    The centres of patches are points as far from each other as can be (Qi et al. 2017, "PointNet++", section 3.2). A
+    token is the maximum over its points of what a small network makes of each (Qi et al. 2017, "PointNet"), from where
+    it lies about the centre and its features, and the centre's coordinates and their Fourier features.
+    """
+
+    def __init__(self, features: int, channels: int):
+        super().__init__()
+        self.point = linear(6 + features, WIDTH // 2)
+        self.pooled = linear(WIDTH // 2, WIDTH)
+        self.to_channels = linear(WIDTH, channels)
+        self.size = linear(1, channels)
+        self.positions = linear(fourier_channels(3, NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        points, there = part["points"], part["mask"]
+        with torch.autocast(points.device.type, enabled=False):  # neighbours differ by less than bf16 can tell
+            chosen = farthest(points, there, min(CENTRES, points.shape[1]))
+            centres = _at(points, chosen)
+            near, known = neighbours(centres, points, there)
+            near = torch.where(known, near, chosen.unsqueeze(-1))  # where there are too few, the centre once more
+            places = _at(points, near)
+            mask = torch.arange(centres.shape[1], device=points.device) < there.sum(1, keepdim=True)
+            known = known & mask.unsqueeze(-1)
+            about = places - rearrange(centres, "b m i -> b m 1 i")
+            about = about / _reach(about, known)
+        x = gelu(self.point(torch.cat([about, places / REACH, _at(part["features"], near)], dim=-1)))
+        x = gelu(reduce(self.pooled(x), "b m k w -> b m w", "max"))
+        place = (centres / REACH).clamp(-2, 2)
+        positions = self.positions(fourier_features(place, NUM_BANDS, 3 * [RESOLUTION]))
+        return self.to_channels(x) + positions + self.size(part["size"][:, None, None]) + self.field(1), mask
+
+
+@torch.no_grad()
+def farthest(points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"], count: int) -> Int[Tensor, "b m"]:
+    """Farthest point sampling: the point farthest from the middle, then again and again the one farthest from all
+    that were taken (Eldar et al. 1997). Where fewer are there, some come again at the end.
+    """
+    middle = (points * mask.unsqueeze(-1)).sum(1, keepdim=True) / mask.sum(1).clamp(min=1)[:, None, None]
+    taken = [(points - middle).square().sum(-1).masked_fill(~mask, -1).argmax(1)]
+    distance = torch.full_like(points[..., 0], torch.inf)
+    while len(taken) < count:
+        last = points.gather(1, repeat(taken[-1], "b -> b 1 i", i=3))
+        distance = torch.minimum(distance, (points - last).square().sum(-1))
+        taken.append(distance.masked_fill(~mask, -1).argmax(1))
+    return torch.stack(taken, dim=1)
+
+
+@torch.no_grad()
+def neighbours(
+    centres: Float[Tensor, "b m 3"], points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"]
+) -> tuple[Int[Tensor, "b m k"], Bool[Tensor, "b m k"]]:
+    """The nearest points of each centre, and which of them are there."""
+    distance = torch.cdist(centres, points).masked_fill(~mask[:, None], torch.inf)
+    found = distance.topk(min(NEIGHBOURS, points.shape[1]), largest=False, sorted=False)
+    return found.indices, found.values.isfinite()
+
+
+def _at(values: Float[Tensor, "b n c"], index: Int[Tensor, "b *m"]) -> Float[Tensor, "b *m c"]:
+    """The values at each index of its row."""
+    flat = index.flatten(1)
+    found = values.gather(1, repeat(flat, "b m -> b m c", c=values.shape[-1]))
+    return found.unflatten(1, index.shape[1:])
+
+
+def _reach(about: Float[Tensor, "b m k 3"], known: Bool[Tensor, "b m k"]) -> Float[Tensor, "b 1 1 1"]:
+    """The root mean square distance of neighbours in each cloud: it depends on how dense the points are."""
+    squares = (about.square().sum(-1) * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    return squares.sqrt().clamp(min=1e-6)[:, None, None, None]
