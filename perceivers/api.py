@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from perceivers.data import infer, seen, sources, splits
+from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.data.schema import Schema
 from perceivers.data.sources import Table
@@ -24,7 +24,7 @@ from perceivers.evaluate import Evaluation, evaluate, metrics_dict
 from perceivers.explain import Explanation, explain
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
-from perceivers.predict import predict, values_as_table
+from perceivers.predict import predict, to_answer, values_as_table
 from perceivers.training.config import Config, overlay
 from perceivers.training.folder import CONFIG, asked_of, fingerprint
 
@@ -64,9 +64,10 @@ class TrainedModel:
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], str | None]:
         """The same with answers and truth; the rows that could not be read, with the reason; and a note, or None."""
         table = sources.read(data)
-        ids = self._test_rows(table)
-        found, rows = evaluate(self.model, table, ids)
-        known = self._seen(table) if ids is None else 0
+        ours = self._is_training_data(table)
+        table = long.arrange(table, self.schema, split=ours)
+        found, rows = evaluate(self.model, table, self._test_rows(table) if ours else None)
+        known = 0 if ours else self._seen(table)
         note = f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse" if known else None
         return found, rows.failed, note
 
@@ -84,7 +85,7 @@ class TrainedModel:
 
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
         """The same; and the rows that could not be read, with the reason."""
-        return explain(self.model, table)
+        return explain(self.model, to_answer(self.model, table)[0])
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model, and all that its run folder holds but for checkpoints. Raises BadInput if it exists."""
@@ -101,14 +102,13 @@ class TrainedModel:
             raise BadInput("this model has no run folder: it was not trained here")
         return self.folder
 
-    def _test_rows(self, table: Table) -> np.ndarray | None:
-        """The test rows where `table` is what the model was trained on; None elsewhere."""
+    def _is_training_data(self, table: Table) -> bool:
         config = None if self.folder is None else self.folder / CONFIG
-        if config is None or not config.exists():
-            return None
-        asked = asked_of(config)
-        if asked["fingerprint"] != fingerprint(table):
-            return None
+        return config is not None and config.exists() and asked_of(config)["fingerprint"] == fingerprint(table)
+
+    def _test_rows(self, table: Table) -> np.ndarray:
+        """The test rows of what the model was trained on."""
+        asked = asked_of(self._run() / CONFIG)
         if "parts" in asked:
             return np.array(asked["parts"]["test"])
         return splits.split(table, self.schema, np.flatnonzero(with_target(table, self.schema.targets)))["test"]
@@ -143,6 +143,8 @@ def fit(
     schema: Schema | str | Path | None = None,
     group: str | None = None,
     time: str | None = None,
+    series: str | None = None,
+    horizon: int | None = None,
     config: Config | None = None,
 ) -> TrainedModel:
     """Trains a model on `data` (a source, a data frame, a list of dicts) and tests it on rows held out.
@@ -159,14 +161,24 @@ def fit(
         schema=Schema.read(Path(schema)) if isinstance(schema, str | Path) else schema,
         group=group,
         time_column=time,
+        series=series,
+        horizon=horizon,
         command="perceivers.fit(…)",
     )
     return load(folder)
 
 
-def inspect(data: Any, target: str | Sequence[str] | None = None) -> Schema:
+def inspect(
+    data: Any,
+    target: str | Sequence[str] | None = None,
+    *,
+    time: str | None = None,
+    series: str | None = None,
+    horizon: int | None = None,
+) -> Schema:
     """How `data` would be read. `print(schema.to_yaml())` shows it; give it to `fit`, edited or not."""
-    return infer.infer(sources.read(data), [target] if isinstance(target, str) else target or ())
+    targets = [target] if isinstance(target, str) else target or ()
+    return infer.infer(sources.read(data), targets, time=time, series=series, horizon=horizon)
 
 
 def default_out(data: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from perceivers import naive
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities.base import Metrics, Modality
@@ -36,16 +37,32 @@ def baselines(
     """
     fitted = np.sort(np.random.default_rng(seed).permutation(train)[:MOST_ROWS])
     goals, answers = np.asarray([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
-    features = _features(inputs, fitted, test)
-    if target.modality == "category":
-        found = _classifiers(target, *features, goals, seed)
+    past = target.options.get("past")
+    if past is not None:
+        found = _forecasts(inputs[past][2], target, fitted, goals, test)
+    elif target.modality == "category":
+        found = _classifiers(target, *_features(inputs, fitted, test), goals, seed)
     else:
-        found = _regressors(*features, goals, seed)
+        found = _regressors(*_features(inputs, fitted, test), _whole(goals), seed)
     results = {name: target_modality.metrics(target, given, answers, groups) for name, given in found.items()}
     if len(fitted) == len(train):
         return results
     note = f"fitted on {len(fitted):,} of {len(train):,} train rows"
     return {name: {**result, "note": note} for name, result in results.items()}
+
+
+def _forecasts(
+    pasts: Sequence[Any], target: Field, train: np.ndarray, goals: np.ndarray, test: np.ndarray
+) -> dict[str, np.ndarray]:
+    before, asked = ([pasts[int(row)] for row in rows] for rows in (train, test))
+    return naive.forecasts(before, goals, asked, target.options["horizon"], target.options["read"])
+
+
+def _whole(goals: np.ndarray) -> np.ndarray:
+    """Goals (n k), a missing one at its column's mean."""
+    there = np.isfinite(goals)
+    means = np.where(there, goals, 0.0).sum(0) / np.maximum(there.sum(0), 1)
+    return np.where(there, goals, means)
 
 
 def _features(

@@ -5,7 +5,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -51,35 +51,29 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch → the raw prediction of each target."""
         array, mask = self.read(batch)
-        outputs = self.perceiver(array, self.queries(len(array)), mask)
-        return {field.name: target(outputs[:, place]) for (field, target), place in self.places()}
+        queries = self.queries(batch)
+        outputs = self.perceiver(array, torch.cat(queries, dim=1), mask).split([q.shape[1] for q in queries], dim=1)
+        return {field.name: target(out, batch) for (field, target), out in zip(self.asked, outputs, strict=True)}
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """All input fields side by side: an array (b m c) and its mask (b m)."""
         arrays, masks = zip(*(module(batch) for module in self.inputs.values()), strict=True)
         return torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
 
-    def queries(self, batch_size: int) -> Tensor:
-        """The queries (b o e) of all targets side by side."""
-        return torch.cat([target.queries(batch_size) for _, target in self.asked], dim=1)
-
-    def places(self) -> Iterator[tuple[tuple[Field, Target], slice]]:
-        """Where along o each target's queries and outputs stand."""
-        start = 0
-        for field, target in self.asked:
-            stop = start + len(target.queries.array)
-            yield (field, target), slice(start, stop)
-            start = stop
+    def queries(self, batch: Batch) -> list[Tensor]:
+        """The queries (b o e) of each target."""
+        return [target.ask(batch) for _, target in self.asked]
 
     def attention(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """{target: {input field: weights (b m)}} by `rollout`, the mean over the target's queries."""
         array, mask = self.read(batch)
-        weights = rollout(self.perceiver, array, self.queries(len(array)), mask)
+        queries = self.queries(batch)
+        looked = rollout(self.perceiver, array, torch.cat(queries, dim=1), mask).split([q.shape[1] for q in queries], 1)
         modules = cast(Iterable[Inputs], self.inputs.values())
         lengths = {n: m for module in modules for n, m in zip(module.names, module.lengths(batch), strict=True)}
         return {
-            field.name: dict(zip(lengths, weights[:, place].mean(1).split(list(lengths.values()), dim=1), strict=True))
-            for (field, _), place in self.places()
+            field.name: dict(zip(lengths, weights.mean(1).split(list(lengths.values()), dim=1), strict=True))
+            for (field, _), weights in zip(self.asked, looked, strict=True)
         }
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from perceivers.data import sources
+from perceivers.data import long, sources
 from perceivers.data.folders import MODALITY_OF
+from perceivers.data.future import future
 from perceivers.data.infer import nearest
 from perceivers.data.loading import Rows, evaluation_batches
 from perceivers.data.schema import Field
@@ -53,6 +54,9 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     Raises BadInput where a column that the model reads is missing.
     """
     require_columns(table, model.schema.inputs)
+    table, asked = to_answer(model, table)
+    if asked is not None:
+        return _forecast(model, table, asked)
     rows = Rows(table, model.schema.inputs, modality)
     read, found = answers(model, rows, np.arange(len(rows)))
     frame = table.frame
@@ -72,6 +76,28 @@ def _new_name(frame: pl.DataFrame, name: str) -> str:
     while name in frame.columns:
         name += "_predicted"
     return name
+
+
+def to_answer(model: Model, table: Table) -> tuple[Table, pl.DataFrame | None]:
+    """The rows that are answered: of a long table its series, or the windows that end at each series' last step; and,
+    where steps are forecast, the series and time of each. Raises BadInput.
+    """
+    if model.schema.long is None:
+        return table, None
+    if model.schema.long.horizon is None:
+        return long.arrange(table, model.schema), None
+    return future(table, model.schema)
+
+
+def _forecast(model: Model, windows: Table, asked: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:
+    """One row for each series and step after its last: the input's own columns for series, time and the targets."""
+    rows = Rows(windows, model.schema.inputs, modality)
+    read, found = answers(model, rows, np.arange(len(rows)))
+    horizon = asked.height // len(rows)
+    frame = asked[(read[:, None] * horizon + np.arange(horizon)).ravel()]
+    for field in model.schema.targets:
+        frame = frame.with_columns(pl.Series(field.columns[-1], found[field.name].ravel()))
+    return frame, rows.failed
 
 
 def require_columns(table: Table, fields: Iterable[Field]) -> None:

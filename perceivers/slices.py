@@ -82,7 +82,7 @@ def slices(
 def row_scores(target: Field, answers: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
     """(accuracy, 1 where an answer is right) for categories; (mae, how far off it is) for all else."""
     if target.modality != "category":
-        return "mae", np.abs(answers - truth).reshape(len(truth), -1).mean(1)
+        return "mae", np.nanmean(np.abs(answers - truth).reshape(len(truth), -1), axis=1)
     if truth.ndim == 1:
         return "accuracy", (answers.argmax(1) == truth).astype(float)
     return "accuracy", ((answers > 0.5) == truth).all(1).astype(float)

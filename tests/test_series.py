@@ -130,7 +130,7 @@ def test_what_is_no_series_is_refused_with_what_was_expected(cell, message):
 
 
 def test_a_time_option_must_name_one_of_several_columns():
-    with pytest.raises(BadInput, match="time: when is none of its columns"):
+    with pytest.raises(BadInput, match="x: time must be null, got 'when'"):
         fitted([[1.0]], time="when")
     with pytest.raises(BadInput, match="no series can be read"):
         fitted([None, []])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from perceivers.commands.options import Data, Group, Targets, Time
+from perceivers.commands.options import Data, Group, Horizon, Series, Targets, Time
 from perceivers.errors import BadInput
 from perceivers.terminal import say
 
@@ -14,6 +14,8 @@ def inspect(
     targets: Targets = None,
     group: Group = None,
     time: Time = None,
+    series: Series = None,
+    horizon: Horizon = None,
     save: Path | None = None,
 ) -> int:
     """Show what is in DATA and how it would be read, with reasons.
@@ -31,7 +33,7 @@ def inspect(
         if save.exists():
             raise BadInput(f"{save}: is there already, and may have been edited: give another name, or remove it")
     table = sources.read(data)
-    schema = infer.infer(table, targets or (), group=group, time=time)
+    schema = infer.infer(table, targets or (), group=group, time=time, series=series, horizon=horizon)
     print(infer.describe(table, schema))
     if save is not None:
         write_atomic(save, schema.to_yaml())

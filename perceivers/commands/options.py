@@ -15,5 +15,9 @@ Data = Annotated[
 Model = Annotated[str, Parameter(help="A run folder.")]
 Targets = Annotated[list[str] | None, Parameter(name="target", help="A column to predict; may be repeated.")]
 Group = Annotated[str | None, Parameter(help="Rows of a group stay on one side of the split.")]
-Time = Annotated[str | None, Parameter(help="The column to split by time.")]
+Time = Annotated[str | None, Parameter(help="The column to split by time; of a long table the time of each step.")]
+Series = Annotated[
+    str | None, Parameter(help="A long table, a row a step: the column that tells series apart. Each is then one row.")
+]
+Horizon = Annotated[int | None, Parameter(help="A long table: forecast so many steps of the target.")]
 Json = Annotated[bool, Parameter(name="json", help="Print JSON.")]

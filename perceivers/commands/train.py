@@ -6,7 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from perceivers.commands.options import Data, Group, Targets, Time
+from perceivers.commands.options import Data, Group, Horizon, Series, Targets, Time
 from perceivers.commands.output import metrics_lines
 from perceivers.errors import BadInput
 from perceivers.training.config import Architecture, Config, Training
@@ -23,6 +23,8 @@ def train(
     steps: int | None = None,
     group: Group = None,
     time: Time = None,
+    series: Series = None,
+    horizon: Horizon = None,
     schema: Path | None = None,
     config: Path | None = None,
     architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
@@ -62,6 +64,8 @@ def train(
         schema=Schema.read(schema) if schema else None,
         group=group,
         time_column=time,
+        series=series,
+        horizon=horizon,
         command="perceivers " + " ".join(sys.argv[1:]),
         began=began,
     )

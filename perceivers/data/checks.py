@@ -82,13 +82,13 @@ def check_target(table: Table, field: Field) -> None:
     columns = [present(table.frame[name]) for name in field.columns]
     if empty := [cells.name for cells in columns if not len(cells)]:
         raise BadInput(f"{table.name}: target {empty[0]!r} is empty in every row: nothing to learn from")
-    if field.modality not in ("category", "number"):
+    if field.modality not in ("category", "number", "series"):
         raise BadInput(
             f"{table.name}: target {field.name!r} reads as {field.modality or 'nothing'} ({field.reason}): "
-            "this version predicts categories and numbers"
+            "categories, numbers and series are predicted"
         )
     for cells in columns:
-        if cells.n_unique() == 1:
+        if cells.hash().n_unique() == 1:
             value = cells.head(1).to_list()[0]
             what = "one class" if field.modality == "category" else "one value"
             raise BadInput(f"{table.name}: target {cells.name!r} has {what} only, {value!r}: nothing to tell apart")
@@ -217,7 +217,7 @@ def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:
 
 def _duplicates(table: Table, schema: Schema) -> Iterator[str]:
     names = [name for field in schema.inputs for name in field.columns]
-    if not names:
+    if not names or schema.long is not None:  # steps repeat
         return
     count = table.frame.height - table.frame.select(names).hash_rows().n_unique()
     if count > 0.01 * table.frame.height:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from perceivers.data.checks import check, check_rows, check_target, likely_targets, nearest, warnings
 from perceivers.data.dates import find_dates
 from perceivers.data.folders import SPLITS
+from perceivers.data.infer_long import infer_long
 from perceivers.data.rules import Column, Reading, columns, present, read_column
-from perceivers.data.schema import Field, Schema, Split
+from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.terminal import printable
@@ -25,8 +27,18 @@ WIDTH = 120
 TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
 
 
-def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None, time: str | None = None) -> Schema:
+def infer(
+    table: Table,
+    targets: Sequence[str] = (),
+    *,
+    group: str | None = None,
+    time: str | None = None,
+    series: str | None = None,
+    horizon: int | None = None,
+) -> Schema:
     """How the table is read. `targets` are those that the source brings, by default; there may be none yet.
+
+    With `series` or `horizon` it is a long table, a row a step, in the order of `time`.
 
     Raises BadInput for an unknown column, a target that cannot be asked for or has one value, and a single row.
     """
@@ -36,8 +48,15 @@ def infer(table: Table, targets: Sequence[str] = (), *, group: str | None = None
             if name is not None and name not in table.frame.columns:
                 raise BadInput(f"{table.name}: no {what} column {name!r}{nearest(name, table.frame.columns)}")
     check_rows(table)
+    if series is not None or horizon is not None:
+        if time is None:
+            raise BadInput(f"{table.name}: --series and --horizon need --time: the column with the time of each step")
+        if horizon is not None and horizon < 1:
+            raise BadInput(f"--horizon {horizon}: expected the number of steps to forecast, at least 1")
+        return infer_long(table, targets, Long(time, series, horizon), group=group)
     split = Split(column=_split_column(table, targets), group=group, time=time)
-    fields = _with_times(table, tuple(_field(column, split) for column in columns(table, targets)))
+    fields = tuple(_field(column, split) for column in columns(table, targets))
+    fields = _with_pasts(table, _with_times(table, fields))
     for field in fields:
         if field.role == "target":
             check_target(table, field)
@@ -76,6 +95,33 @@ def _with_times(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
         return fields
     paired[times] = Field(times, None, "ignore", (times,), reason="the times of the steps of other columns")
     return tuple(paired.get(f.name, f) for f in fields)
+
+
+def _with_pasts(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """A target of lists goes on from the only input of lists, where both are of about the same level and spread."""
+    inputs = [f for f in fields if f.modality == "series" and f.role == "input"]
+    targets = [f for f in fields if f.modality == "series" and f.role == "target"]
+    if not targets:
+        return fields
+    changed = {f.name: f.with_options(augment=False) for f in inputs}
+    if len(inputs) == len(targets) == 1 and _alike(*(table.frame[f.columns[-1]] for f in (*inputs, *targets))):
+        (past,), (target,) = inputs, targets
+        reason = f"{target.reason}; goes on from {past.name!r}"
+        changed[past.name] = changed[past.name].with_options(own_scale=True)
+        changed[target.name] = replace(target.with_options(past=past.name), reason=reason)
+    return tuple(changed.get(f.name, f) for f in fields)
+
+
+def _alike(one: pl.Series, other: pl.Series) -> bool:
+    """Whether the medians of two columns of lists are nearer than their spreads, and these within a factor of three."""
+    if not all(isinstance(cells.dtype, pl.List) and cells.dtype.inner.is_numeric() for cells in (one, other)):
+        return False
+    low, median, high = zip(
+        *(np.nanquantile(cells.explode().drop_nulls().to_numpy(), [0.25, 0.5, 0.75]) for cells in (one, other)),
+        strict=True,
+    )
+    spreads = np.array(high) - np.array(low)
+    return bool(abs(median[0] - median[1]) <= spreads.max() <= 3 * spreads.min())
 
 
 def _steps(cells: pl.Series) -> pl.Series:
@@ -191,6 +237,12 @@ def _count(n: int, what: str) -> str:
 
 def _split(schema: Schema) -> str:
     split = schema.split
+    if schema.long is not None and schema.long.horizon is not None:
+        _, validation, test = split.fractions
+        return (
+            f"by {schema.long.time!r}: the last {test:.0%} of the times is test, {validation:.0%} before it "
+            f"validation; {schema.long.horizon} steps are forecast from at most {schema.long.read}"
+        )
     if split.column:
         return f"by the column {split.column!r}"
     shares = ", ".join(f"{f:.0%} {p}" for f, p in zip(split.fractions, ("train", "validation", "test"), strict=True))

@@ -44,8 +44,10 @@ class Reader(Protocol):
     def drop(self, field: Field, part: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]: ...
 
 
-def cells(table: Table, field: Field) -> list[Any]:
+def cells(table: Table, field: Field) -> Sequence[Any]:
     """The cells of a field: values, or tuples of values where it has several columns."""
+    if field.name in table.views:
+        return table.views[field.name]
     columns = [table.frame[name].to_list() for name in field.columns]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 

@@ -4,7 +4,7 @@ Not concerned with how a schema is inferred (`infer.py`) nor with what a modalit
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,23 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Long:
+    """A long table, a row a step: which column has the times, and which tells series apart (None: there is one).
+
+    With a `horizon` so many steps are forecast, from the `read` steps before them (None: by the lengths of train).
+    """
+
+    time: str
+    series: str | None = None
+    horizon: int | None = None
+    read: int | None = None
+
+
+@dataclass(frozen=True)
 class Schema:
     fields: tuple[Field, ...]
     split: Split = Split()
+    long: Long | None = None
 
     @property
     def inputs(self) -> tuple[Field, ...]:
@@ -87,7 +101,8 @@ class Schema:
             "group": s.group,
             "time": s.time,
         }
-        return {"format": FORMAT, "fields": rows, "split": split}
+        long = {} if self.long is None else {"long": asdict(self.long)}
+        return {"format": FORMAT, "fields": rows, "split": split, **long}
 
     def to_yaml(self) -> str:
         def row(value: Any) -> str:
@@ -96,7 +111,7 @@ class Schema:
         content = self.to_dict()
         lines = [f"format: {content['format']}", "fields:"]
         lines += [f"  - {row(f).strip()}" for f in content["fields"]]
-        lines.append(f"split: {row(content['split']).strip()}")
+        lines += [f"{key}: {row(content[key]).strip()}" for key in ("split", "long") if key in content]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -110,7 +125,7 @@ class Schema:
         names = [f.name for f in fields]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise BadInput(f"{where}: two fields are named {twice[0]!r}: names must differ")
-        return cls(fields, _split(content.get("split") or {}, where))
+        return cls(fields, _split(content.get("split") or {}, where), _long(content.get("long"), where))
 
     @classmethod
     def read(cls, path: Path) -> "Schema":
@@ -133,6 +148,20 @@ def _field(row: Any, where: str) -> Field:
     if other := [option for option in row if not isinstance(option, str)]:
         raise BadInput(f"{where} ({name}): {other[0]!r:.60} is no name of an option")
     return Field(name, modality, role, tuple(str(c) for c in columns), row)
+
+
+def _long(row: Any, where: str) -> Long | None:
+    if row is None:
+        return None
+    known = list(Long.__dataclass_fields__)
+    if not isinstance(row, dict) or not row.keys() <= set(known) or not isinstance(row.get("time"), str):
+        raise BadInput(f"{where}: long has {', '.join(known)}, and `time` names a column; got {row!r:.200}")
+    if not isinstance(row.get("series"), str | None):
+        raise BadInput(f"{where}: long series must be the name of a column or null, got {row['series']!r:.60}")
+    for name in ("horizon", "read"):
+        if row.get(name) is not None and (type(row[name]) is not int or row[name] < 1):
+            raise BadInput(f"{where}: long {name} must be a positive integer or null, got {row[name]!r:.60}")
+    return Long(**row)
 
 
 def _split(row: Any, where: str) -> Split:

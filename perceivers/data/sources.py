@@ -5,11 +5,12 @@ Not concerned with what the columns mean (`infer.py`), nor with opening the file
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -44,6 +45,8 @@ class Table:
     targets: what the source brings to be predicted
     modalities: column → the modality that the source knows it to have
     notes: what a person should know, one line each
+    views: field → its cells, where they are not those of its columns: slices of the steps of a long table
+    parts: the row ids of train, validation and test, where the source knows them
     """
 
     frame: pl.DataFrame
@@ -52,6 +55,8 @@ class Table:
     targets: tuple[str, ...] = ()
     modalities: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    views: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    parts: Mapping[str, np.ndarray] | None = None
 
 
 def read(data: Any) -> Table:

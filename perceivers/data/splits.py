@@ -30,7 +30,9 @@ CHAINED = 0.5  # groups that equal rows chain to more than this share of all row
 def split(table: Table, schema: Schema, rows: Rows) -> dict[str, Rows]:
     """The sorted row ids of train, validation and test, out of `rows`. Raises BadInput where a part would be empty."""
     rows = np.sort(np.asarray(rows, dtype=np.int64))
-    if schema.split.column is not None:
+    if table.parts is not None:
+        parts = {name: np.intersect1d(rows, found) for name, found in table.parts.items()}
+    elif schema.split.column is not None:
         parts = _by_column(table, schema, rows)
     elif schema.split.group is None and schema.split.time is not None:
         parts = _by_time(table, schema, rows, schema.split.fractions)

@@ -53,6 +53,10 @@ class Modality(ABC):
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
         """The options that are None in `field`, read off the cells of the train rows. Raises BadInput."""
 
+    def agree(self, field: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a fitted target that it shares with the fitted inputs, by their names. Raises BadInput."""
+        return {}
+
     @abstractmethod
     def read(self, field: Any, cell: Any) -> Any:
         """One cell → one example (usually a numpy array), or None where the cell is missing.
@@ -149,14 +153,18 @@ class Inputs(nn.Module, ABC):
 
 
 class Target(nn.Module, ABC):
-    """Asks for one field: a few learned queries, a head that reads the outputs, and a loss."""
+    """Asks for one field: queries, a head that reads the outputs, and a loss. `batch` holds the parts of all inputs."""
 
     def __init__(self, num_queries: int, channels: int):
         super().__init__()
         self.queries = LearnedArray(num_queries, channels)
 
+    def ask(self, batch: Batch) -> Float[Tensor, "b o e"]:
+        """The queries; as it stands, a few learned ones, the same for every row."""
+        return self.queries(len(next(iter(next(iter(batch.values())).values()))))
+
     @abstractmethod
-    def forward(self, outputs: Float[Tensor, "b o e"]) -> Tensor:
+    def forward(self, outputs: Float[Tensor, "b o e"], batch: Batch) -> Tensor:
         """Outputs → raw prediction: logits, or standardised values (b k)."""
 
     @abstractmethod

@@ -270,7 +270,7 @@ class CategoryTarget(Target):
         self.head = linear(channels, len(class_weights))
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
 
-    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+    def forward(self, outputs: Float[Tensor, "b 1 e"], batch: Batch) -> Float[Tensor, "b k"]:
         return self.head(rearrange(outputs, "b 1 e -> b e"))
 
     def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:
@@ -298,7 +298,7 @@ class LabelsTarget(Target):
         self.k = k
         self.head = linear(channels, k)
 
-    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+    def forward(self, outputs: Float[Tensor, "b 1 e"], batch: Batch) -> Float[Tensor, "b k"]:
         return self.head(rearrange(outputs, "b 1 e -> b e"))
 
     def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:

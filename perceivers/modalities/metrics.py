@@ -1,4 +1,4 @@
-"""Metrics with their 95 % intervals: classification, several labels at once, regression.
+"""Metrics with their 95 % intervals: classification, several labels at once, regression, forecasts.
 
 Every metric is a function of row weights, so that one definition gives the value (all weights 1) and the bootstrap
 (weights = how often a row was drawn). What is undefined, such as the AUROC of one class, is None and never NaN.
@@ -90,6 +90,33 @@ def regression(
         "mae": _interval(_mean, (np.abs(values - truth).mean(1),), groups, MOST_ROWS),
         "mse": _interval(_mean, (np.square(values - truth).mean(1),), groups, MOST_ROWS),
         "r2": _interval(_r2, (values, truth), groups, MOST_ROWS),
+    }
+
+
+def forecast(
+    values: Float[np.ndarray, "n k"],
+    truth: Float[np.ndarray, "n k"],
+    scale: Float[np.ndarray, " k"],
+    groups: Sequence[Any] | None = None,
+) -> Metrics:
+    """The mean squared error on standardised values (in units of `scale`) and in the target's own units, and the mean
+    absolute error in its own: of each row the mean over the steps that have a value (NaN: none). Raises ValueError.
+    """
+    values, truth = np.asarray(values, float), np.asarray(truth, float)
+    _check(values, truth, groups, truth.shape == values.shape)
+    there = np.isfinite(truth)
+    if not there.any(1).all():
+        raise ValueError("a row has no value at any step: leave out the rows without a target")
+    errors = np.where(there, values - truth, 0.0)
+
+    def mean(x: Float[np.ndarray, "n k"]) -> Metrics:
+        return _interval(_mean, (x.sum(1) / there.sum(1),), groups, MOST_ROWS)
+
+    return {
+        "n": len(truth),
+        "mse": mean((errors / scale) ** 2),
+        "mse_raw": mean(errors**2),
+        "mae": mean(np.abs(errors)),
     }
 
 

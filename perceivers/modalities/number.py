@@ -248,7 +248,7 @@ class NumberTarget(Target):
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
-    def forward(self, outputs: Float[Tensor, "b 1 e"]) -> Float[Tensor, "b k"]:
+    def forward(self, outputs: Float[Tensor, "b 1 e"], batch: Batch) -> Float[Tensor, "b k"]:
         return self.head(rearrange(outputs, "b 1 e -> b e"))
 
     def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:

@@ -18,8 +18,19 @@ from torch import Tensor
 
 from perceivers.arrays import array_shape
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import steps
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform
+from perceivers.modalities import forecast, metrics, steps
+from perceivers.modalities.base import (
+    Inputs,
+    Metrics,
+    Modality,
+    Part,
+    PerField,
+    Target,
+    Uniform,
+    numbers,
+    one_of,
+    positive,
+)
 from perceivers.modalities.lines import lines
 from perceivers.modalities.series_input import SeriesInput
 from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
@@ -39,7 +50,12 @@ class Series(Modality):
     itself, not by train), `augment` (warped, scaled and shaken in training); and of train: `channels`, `mean` and `std`
     (of each), `length` (the longest), `step` (the usual time between steps) and `patch` (steps a token).
 
-    An example is float64 (t, 1 + k): the time since the first step in usual steps, then k channels, NaN where missing.
+    In forecasts: `known` (an input reaches `horizon` steps into the future). Of a target: `horizon` (its steps; None:
+    the longest of train), `past` (the input that it goes on from), and of the inputs: `given` (the channels of those
+    that are known), `read` (the steps of its past).
+
+    An example is float64 (t, 1 + k): the time since the first step in usual steps, then k channels, NaN where missing;
+    of a target (horizon · k), without the times.
     """
 
     name = "series"
@@ -55,14 +71,32 @@ class Series(Modality):
         "length": None,
         "step": None,
         "patch": None,
+        "known": False,
+        "horizon": None,
+        "past": None,
+        "given": None,
+        "read": None,
     }
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
-        if field.options["time"] is not None and (field.options["time"] not in field.columns or len(field.columns) < 2):
-            columns = ", ".join(field.columns)
+    def check(self, field: Any) -> None:
+        one_of(field, "time", None, *(field.columns if len(field.columns) > 1 else ()))
+        for option in ("files", "own_scale", "augment", "known"):
+            one_of(field, option, bool)
+        one_of(field, "steps_first", bool, None)
+        for option in ("channels", "patch", "horizon", "read"):
+            positive(field, option)
+        for option in ("mean", "std"):
+            numbers(field, option, field.options["channels"])
+        for option in ("length", "step"):
+            one_of(field, option, int, float, None)
+        one_of(field, "past", str, None)
+        if not isinstance(field.options["given"], dict | None):
             raise BadInput(
-                f"{field.name}: time: {field.options['time']} is none of its columns ({columns}), or the only one"
+                f"{field.name}: given must be input fields with their channels, got {field.options['given']!r}"
             )
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         chosen = [cells[i] for i in np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
         if field.options["steps_first"] is None:
             field = field.with_options(steps_first=_steps_first(field, chosen))
@@ -84,14 +118,23 @@ class Series(Modality):
             "patch": next((p for p in _powers() if most / p <= TOKENS), MOST_PATCH),
             **_statistics(np.concatenate([example[:, 1:] for example in fitting])),
         }
+        if field.role == "target":
+            options["horizon"] = most
         return {"steps_first": field.options["steps_first"]} | {
             name: value for name, value in options.items() if field.options[name] is None
         }
+
+    def agree(self, field: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return forecast.shared(field, inputs)
 
     def read(self, field: Any, cell: Any) -> np.ndarray | None:
         """A list of numbers (one channel), a list of lists (channels, or steps of channels), an array, JSON of these,
         or the Path of an npy file; a tuple for several columns, each with one list. No steps at all is missing.
         """
+        example = self._steps(field, cell)
+        return forecast.flat(example, field.options["horizon"]) if field.role == "target" else example
+
+    def _steps(self, field: Any, cell: Any) -> Float[np.ndarray, "t c"] | None:
         times, values = self._columns(field, cell)
         if values is None or not len(values):
             return None
@@ -137,7 +180,10 @@ class Series(Modality):
         """For k channels: `values` (b t k) float32, standardised, at most 1e3 away from 0, 0 where missing; `present`
         (b t k); `times` (b t) float32, in usual steps since the first; `length` (b) int64, its steps, 0 where missing;
         `mean` and `std` (b k) float32, of the series itself where `own_scale`, in train's units, else 0 and 1.
+        Of a target: see `forecast.collate`.
         """
+        if field.role == "target":
+            return forecast.collate(field, examples)
         k = field.options["channels"]
         longest = max([1, *(len(example) for example in examples if example is not None)])
         array = np.full((len(examples), longest, 1 + k), np.nan)
@@ -187,9 +233,12 @@ class Series(Modality):
             }
         )
 
+    def target(self, field: Any, channels: int) -> Target:
+        return forecast.SeriesTarget(field.options, channels)
+
     def draw(self, field: Any, cell: Any) -> str:
         """A small chart of the channels over time."""
-        example = self.read(field, cell)
+        example = self._steps(field, cell)
         return "–" if example is None else lines(example[:, 0], example[:, 1:].T)
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
@@ -206,6 +255,13 @@ class Series(Modality):
         from perceivers.modalities import features
 
         return features.Resampled(field.options["channels"])
+
+    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
+        return {field.name: forecast.as_cells(answer, field.options["channels"])}
+
+    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
+        scale = np.tile(field.options["std"], field.options["horizon"])
+        return metrics.forecast(answer, np.asarray(truth), scale, groups)
 
 
 def _powers() -> list[int]:
@@ -234,7 +290,7 @@ def _steps_first(field: Any, cells: Sequence[Any]) -> bool:
 def _readable(field: Any, cells: Sequence[Any]) -> Any:
     for cell in cells:
         with suppress(Unreadable):
-            example = Series().read(field, cell)
+            example = Series()._steps(field, cell)
             if example is not None:
                 yield example
 

@@ -14,7 +14,7 @@ from perceivers.core.positions import LearnedArray, fourier_channels, fourier_fe
 from perceivers.modalities.base import Part
 
 NUM_BANDS, RESOLUTION = 16, 64
-WIDTH, KERNEL, BLOCKS = 64, 9, 3
+WIDTH, KERNEL, BLOCKS = 64, 9, 2
 PLACES = 4  # a token is made of at most so many places of the convolutions
 
 

@@ -16,6 +16,7 @@ from perceivers.report import verdict
 from perceivers.report.summary import Summary, TargetResult
 
 MOST_FIELDS, GLANCED = 12, 3
+MOST_VALUES = 4  # of a series
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def answer_text(e: Explanation) -> str:
     """The answer as a person writes it."""
     count = len(e.target.columns) if e.target.modality == "number" else 1
     values = list(e.answer.values())[:count]
+    if isinstance(values[0], list):
+        values = [*np.ravel(values[0]).tolist()[:MOST_VALUES], "…"]
     return ", ".join(verdict.written(x) if isinstance(x, float) else str(x) for x in values)
 
 
@@ -110,7 +113,8 @@ def change_text(e: Explanation, field: FieldExplanation) -> str:
         return ""
     if e.target.modality == "category":
         return f"× {verdict.written(math.exp(min(50.0, field.change[0])))}"
-    return ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change)
+    shown = ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change[:MOST_VALUES])
+    return f"{shown} …" if len(field.change) > MOST_VALUES else shown
 
 
 def _percent(x: float) -> str:

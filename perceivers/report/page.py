@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from perceivers.files import write_atomic
-from perceivers.report import classes, distances, fails, figures, looks, verdict
+from perceivers.report import classes, distances, fails, figures, forecasts, looks, verdict
 from perceivers.report.summary import Summary, TargetResult
 
+PANELS = {"number": distances, "category": classes, "series": forecasts}
 MOST_LETTERS = 60  # of a name in a table
 
 
@@ -52,7 +53,7 @@ def section(summary: Summary, result: TargetResult) -> dict[str, Any]:
     """What the templates show of a target."""
     field, metrics = result.field, result.metrics
     head = verdict.headline(metrics)
-    panels = (distances if field.modality == "number" else classes).panels(summary, result)
+    panels = PANELS[str(field.modality)].panels(summary, result)
     return {
         "field": field,
         "headline": verdict.NAMES.get(head, head),

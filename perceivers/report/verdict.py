@@ -17,6 +17,8 @@ NAMES = {
     "ece": "calibration error",
     "mae": "mean absolute error",
     "mse": "mean squared error",
+    "mse_raw": "mean squared error, own units",
+    "bits_per_byte": "bits per byte",
     "r2": "R²",
 }
 SHARES = frozenset({"accuracy", "auroc", "f1", "ece", "precision", "recall"})  # between 0 and 1

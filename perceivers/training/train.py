@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from perceivers.data import infer, seen, sources, splits
+from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import Column, Rows, with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
@@ -42,11 +42,17 @@ class Data:
 
 
 def open_schema(
-    table: Table, targets: Sequence[str], group: str | None, time_column: str | None, schema: Schema | None
+    table: Table,
+    targets: Sequence[str],
+    group: str | None,
+    time_column: str | None,
+    schema: Schema | None,
+    series: str | None = None,
+    horizon: int | None = None,
 ) -> Schema:
     """The given schema, checked against the table, or an inferred one."""
     if schema is None:
-        schema = infer.infer(table, targets, group=group, time=time_column)
+        schema = infer.infer(table, targets, group=group, time=time_column, series=series, horizon=horizon)
     elif targets and set(targets) != {f.name for f in schema.targets}:
         asked, has = ", ".join(targets), ", ".join(f.name for f in schema.targets)
         raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
@@ -58,6 +64,8 @@ def open_schema(
 
 def prepare(table: Table, schema: Schema, parts: dict[str, np.ndarray] | None = None) -> Data:
     """Splits, reads off the train rows what the fields must know, and reads a sample. Raises BadInput."""
+    schema = long.fitted(table, schema)
+    table = long.arrange(table, schema)
     if parts is None:
         eligible = np.flatnonzero(with_target(table, schema.targets))
         if not len(eligible):
@@ -66,6 +74,8 @@ def prepare(table: Table, schema: Schema, parts: dict[str, np.ndarray] | None = 
     fitted = schema
     for field in (*schema.inputs, *schema.targets):
         fitted = fitted.replace(_fit(field, table, parts["train"]))
+    inputs = {field.name: field for field in fitted.inputs}
+    fitted = fitted.replace(*(f.with_options(**modality(f).agree(f, inputs)) for f in fitted.targets))
     rows = Rows(table, (*fitted.inputs, *fitted.targets), modality)
     rows.read_sample(parts["train"], schema.split.seed)
     return Data(table, fitted, parts, rows)
@@ -87,6 +97,8 @@ def train(
     schema: Schema | None = None,
     group: str | None = None,
     time_column: str | None = None,
+    series: str | None = None,
+    horizon: int | None = None,
     command: str = "",
     parts: dict[str, np.ndarray] | None = None,
     began: float | None = None,
@@ -103,14 +115,14 @@ def train(
     message = f"stopped; started again, the same command goes on in {out}"
     with Signals(message) as signals:
         table = sources.read(data)
-        schema = open_schema(table, targets, group, time_column, schema)
+        schema = open_schema(table, targets, group, time_column, schema, series, horizon)
         with RunFolder(out, _asked(table, schema, config, parts), began) as folder:
             stored = folder.config()
             if folder.finished:
                 say(f"{out}: finished before; its report is {out / REPORT}")
                 return out
             data = prepare(table, schema, parts)
-            for warning in infer.warnings(table, schema):
+            for warning in infer.warnings(data.table, data.schema):
                 say(f"note: {warning}")
             try:
                 folder.count_time()

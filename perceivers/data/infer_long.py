@@ -1,0 +1,81 @@
+"""From a long table to a schema: which columns are steps of a series, and which hold for all of it.
+
+Not concerned with tables of a row an example (`infer.py`), nor with cutting (`long.py`).
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from perceivers.data import long as cutting
+from perceivers.data.checks import nearest
+from perceivers.data.dates import find_dates
+from perceivers.data.rules import Column, present, read_column
+from perceivers.data.schema import Field, Long, Schema, Split
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+
+
+def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str | None = None) -> Schema:
+    """The schema of the series of a long table, or of forecasts where there is a horizon. Raises BadInput."""
+    for name in targets:
+        if name not in table.frame.columns:
+            raise BadInput(f"{table.name}: no target column {name!r}{nearest(name, table.frame.columns)}")
+    steps = cutting.sort(table, long)
+    fields, channels = [], []
+    for name in table.frame.columns:
+        if name in (long.time, long.series):
+            fields.append(_axis(table, name, long))
+        elif name == group:
+            fields.append(Field(name, None, "ignore", (name,), reason="groups the series: a group is on one side"))
+        elif name in targets and long.horizon is not None:
+            fields.append(_forecast(table, name, long))
+        elif cutting.changes(steps, name) is None or name in targets:
+            fields.append(_of_whole(table, steps, name, name in targets))
+        elif _numbers(table.frame[name]):
+            channels.append(name)
+        else:
+            fields.append(Field(name, None, "ignore", (name,), reason="changes within a series, and is no number"))
+    fields += _channels(channels, long, {f.name for f in fields})
+    if long.horizon is None:
+        return Schema(tuple(fields), Split(group=group), long)
+    return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
+
+
+def _axis(table: Table, name: str, long: Long) -> Field:
+    if name == long.series:
+        return Field(name, None, "ignore", (name,), reason="tells the series apart")
+    date = find_dates(table.frame[name].drop_nulls())
+    return Field(name, "number", "ignore", (name,), {"date": date} if date else {}, "orders the steps of a series")
+
+
+def _forecast(table: Table, name: str, long: Long) -> Field:
+    """A target that is to be continued."""
+    if not _numbers(table.frame[name]):
+        raise BadInput(f"{table.name}: target {name!r} holds no numbers: with --horizon numbers are forecast")
+    return Field(name, "series", "target", (name,), {}, f"the {long.horizon} steps after the origin")
+
+
+def _of_whole(table: Table, steps: cutting.Steps, name: str, target: bool) -> Field:
+    """A column that has one value a series is read as in any table of as many rows."""
+    cells = steps.frame[name].gather(steps.starts[:-1])
+    reading = read_column(Column(name, present(cells), len(cells), table.root, None, target))
+    role = "target" if target else "input" if reading.modality else "ignore"
+    return Field(name, reading.modality, role, (name,), reading.options, f"{reading.reason}; one a series")
+
+
+def _numbers(cells: pl.Series) -> bool:
+    return cells.dtype.is_numeric() or cells.dtype == pl.Boolean
+
+
+def _channels(names: list[str], long: Long, taken: set[str]) -> list[Field]:
+    """Side by side in one field; where there is a horizon each by itself, so that some may be marked as known."""
+    if long.horizon is not None:
+        options = {"time": long.time, "augment": False, "known": False}
+        reason = "a step's value; `known: true` where it is known in advance"
+        return [Field(name, "series", "input", (long.time, name), options, reason) for name in names]
+    if not names:
+        return []
+    name = names[0] if len(names) == 1 else next(n for n in ("series", "steps", "channels") if n not in taken)
+    reason = "changes from step to step" if len(names) == 1 else f"{len(names)} columns change from step to step"
+    return [Field(name, "series", "input", (long.time, *names), {"time": long.time}, reason)]

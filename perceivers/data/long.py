@@ -1,0 +1,283 @@
+"""Long tables, a row a step, as tables of series: each series a row, or each window of a forecast.
+
+Not concerned with how columns are read (`infer_long.py`), nor with the future that is asked for (`future.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from perceivers.data.checks import nearest
+from perceivers.data.dates import find_dates, to_seconds
+from perceivers.data.schema import Field, Long, Schema
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput
+
+MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
+LEAST_READ, MOST_READ = 64, 512  # steps that a forecast reads
+PAST = ".past"  # ends the name of the field in which a target's own past is read
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A long table sorted by series, in the order in which they come, and time. `starts` (n + 1): where each begins."""
+
+    frame: pl.DataFrame
+    times: Float[np.ndarray, " t"]
+    starts: Int[np.ndarray, " n"]
+    note: str | None
+
+    def __iter__(self) -> Iterator[slice]:
+        return (slice(a, b) for a, b in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True))
+
+    def values(self, column: str) -> Float[np.ndarray, " t"]:
+        """A column as numbers, NaN where missing."""
+        return self.frame[column].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Forecasts to be made: series i, the steps `first` … `origin` are read, those after are asked."""
+
+    series: Int[np.ndarray, " w"]
+    first: Int[np.ndarray, " w"]
+    origin: Int[np.ndarray, " w"]
+    part: Int[np.ndarray, " w"]  # index in PARTS
+
+
+def sort(table: Table, long: Long) -> Steps:
+    """The steps of every series in order. Raises BadInput where a time is missing, none, or there twice."""
+    frame, known = table.frame, table.frame.columns
+    for what, name in (("time", long.time), ("series", long.series)):
+        if name is not None and name not in known:
+            raise BadInput(f"{table.name}: no {what} column {name!r}{nearest(name, known)}")
+    cells = frame[long.time]
+    seconds = to_seconds(cells, find_dates(cells.drop_nulls()))
+    if seconds.has_nulls():
+        row = int(seconds.is_null().arg_true()[0])
+        raise BadInput(f"{table.name}, row {row + 1}: {long.time!r} is no time: {cells[row]!r}: leave the row out")
+    codes = np.zeros(frame.height, dtype=np.int64)
+    if long.series is not None:
+        if frame[long.series].has_nulls():
+            row = int(frame[long.series].is_null().arg_true()[0])
+            raise BadInput(f"{table.name}, row {row + 1}: {long.series!r} is empty: name the series of each step")
+        codes = _by_first(frame[long.series].hash().to_numpy())
+    times = seconds.to_numpy()
+    order = np.lexsort((times, codes))
+    times, codes = times[order], codes[order]
+    if (again := np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))).size:
+        a, b = sorted(int(order[again[0] + i]) for i in (0, 1))
+        hint = "keep one of them" if long.series else "say which column tells series apart with --series"
+        raise BadInput(f"{table.name}, rows {a + 1} and {b + 1}: time {cells[a]!r} is there twice: {hint}")
+    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
+    back = (np.diff(order) < 0) & (np.diff(codes) == 0)
+    note = "the steps were not in the order of time: they are read in it" if back.any() else None
+    return Steps(frame[order], times, np.append(starts, len(codes)), note)
+
+
+def _by_first(values: np.ndarray) -> np.ndarray:
+    """0, 1 … in the order in which the values come first."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:
+    """The rows that a schema means: the table itself, or of a long table its series or its windows.
+
+    `split`: windows are parted by time as for training; else all of a table are tested, H apart. Raises BadInput.
+    """
+    if schema.long is None:
+        return table
+    steps = sort(table, schema.long)
+    if schema.long.horizon is None:
+        return of_series(table, steps, schema)
+    windows = cut(table, steps, schema) if split else cut_all(table, steps, schema)
+    return of_windows(table, steps, schema, windows)
+
+
+def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
+    """One row a series: lists of the columns of `series` fields, and of the others the one value that they have."""
+    assert schema.long is not None
+    listed = {name for f in schema.fields if f.modality == "series" for name in f.columns}
+    columns = []
+    for name in table.frame.columns:
+        if name == schema.long.time:
+            columns.append(pl.Series(name, [steps.times[s] for s in steps], dtype=pl.List(pl.Float64)))
+        elif name in listed:
+            values = steps.values(name)
+            lists = pl.Series(name, [values[s] for s in steps], dtype=pl.List(pl.Float64))
+            columns.append(lists.list.eval(pl.element().fill_nan(None)))
+        else:
+            columns.append(steps.frame[name].gather(steps.starts[:-1]))
+    _check_constant(table, steps, schema)
+    notes = (*table.notes, steps.note) if steps.note else table.notes
+    return replace(table, frame=pl.DataFrame(columns), notes=notes)
+
+
+def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
+    """Raises BadInput where a column that is read once for a whole series changes within one."""
+    for field in (*schema.inputs, *schema.targets):
+        for name in field.columns if field.modality != "series" else ():
+            if (place := changes(steps, name)) is not None:
+                series = None if schema.long is None else schema.long.series
+                which = f" {steps.frame[series][place]!r}" if series else ""
+                hint = f"to forecast it say --horizon; the {field.role} {field.name!r} must be one value a series"
+                raise BadInput(f"{table.name}: column {name!r} changes within the series{which}: {hint}")
+
+
+def changes(steps: Steps, column: str) -> int | None:
+    """A step whose value in a column is not that of the step before, in the same series; None where there is none."""
+    cells = steps.frame[column]
+    differs = cells.ne_missing(cells.shift(1)).to_numpy().copy()
+    differs[steps.starts[:-1]] = False
+    return int(differs.argmax()) if differs.any() else None
+
+
+# Windows ----------------------------------------------------------------------------------------------------------
+def fitted(table: Table, schema: Schema) -> Schema:
+    """The schema with an input for the past of each target that is forecast, and with the number of steps that are
+    read: of train's longest series at most half, up to 512.
+    """
+    long = schema.long
+    if long is None or long.horizon is None:
+        return schema
+    if long.read is None:
+        steps = sort(table, long)
+        boundary = boundaries(table, steps.times, schema)[0]
+        longest = max(int((steps.times[s] < boundary).sum()) for s in steps)
+        read = int(np.clip(longest // 2, min(LEAST_READ, 4 * long.horizon), MOST_READ))
+        schema = replace(schema, long=replace(long, read=max(read, 1)))
+    fields = []
+    for field in schema.fields:
+        if field.modality == "series" and field.role == "target" and field.options.get("past") is None:
+            fields += [field.with_options(past=field.name + PAST, horizon=long.horizon), _past(field, long)]
+        elif field.modality == "series" and field.options.get("known"):
+            fields.append(field.with_options(horizon=long.horizon))
+        else:
+            fields.append(field)
+    return replace(schema, fields=tuple(fields))
+
+
+def _past(target: Field, long: Long) -> Field:
+    columns = (long.time, *(name for name in target.columns if name != long.time))
+    options = {"time": long.time, "own_scale": True, "augment": False}
+    return Field(target.name + PAST, "series", "input", columns, options, "the target up to a forecast's origin")
+
+
+def boundaries(table: Table, times: Float[np.ndarray, " t"], schema: Schema) -> tuple[float, float]:
+    """The first time of validation and of test: the last share of the time axis, at least H steps, is test, and as
+    much before it validation. Raises BadInput where nothing is left for train.
+    """
+    assert schema.long is not None
+    assert schema.long.horizon is not None
+    axis, horizon = np.unique(times), schema.long.horizon
+    test = max(horizon, round(schema.split.fractions[2] * len(axis)))
+    validation = max(horizon, round(schema.split.fractions[1] * len(axis))) if schema.split.fractions[1] else 0
+    if len(axis) < test + validation + horizon + 1:
+        needed = 3 * horizon + 1
+        raise BadInput(
+            f"{table.name}: a horizon of {horizon} is too long for {len(axis)} times: test and validation take "
+            f"{test + validation}, and train needs {horizon + 1} at least; give {needed} times or more, or a horizon "
+            f"of at most {max(1, (len(axis) - 1) // 3)}"
+        )
+    return float(axis[len(axis) - test - validation]), float(axis[len(axis) - test])
+
+
+def cut(table: Table, steps: Steps, schema: Schema) -> Windows:
+    """All windows whose H steps are within one part; those of test begin H apart. Raises BadInput."""
+    assert schema.long is not None
+    assert schema.long.horizon is not None
+    first, second = boundaries(table, steps.times, schema)
+    horizon, found = schema.long.horizon, []
+    for i, one in enumerate(steps):
+        times = steps.times[one]
+        ends = np.searchsorted(times, [first, second]), len(times)
+        validation, test = ends[0]
+        for part, (begin, stop, apart) in enumerate(
+            ((1, validation, 1), (validation, test, 1), (test, ends[1], horizon))
+        ):
+            asked = np.arange(max(begin, 1), stop - horizon + 1, apart)  # the first step that is asked
+            found.append(np.stack([np.full(len(asked), i), asked - 1 + one.start, np.full(len(asked), part)]))
+    windows = _read(np.concatenate(found, axis=1), steps, schema.long)
+    windows = _with_truth(windows, steps, schema)
+    kept = [_thinned(np.flatnonzero(windows.part == p), most) for p, most in enumerate((MOST_TRAIN, MOST_VALIDATION))]
+    kept.append(np.flatnonzero(windows.part == 2))
+    for rows, name in zip(kept, PARTS, strict=True):
+        if not len(rows):
+            raise BadInput(
+                f"{table.name}: no series has a step, and then {horizon} more with values of the target, in the time "
+                f"of {name}: give a smaller --horizon, or more steps"
+            )
+    return _only(windows, np.concatenate(kept))
+
+
+def cut_all(table: Table, steps: Steps, schema: Schema) -> Windows:
+    """Windows H apart up to each series' end, all to be tested. Raises BadInput where there is none."""
+    assert schema.long is not None
+    assert schema.long.horizon is not None
+    horizon, found = schema.long.horizon, []
+    for i, one in enumerate(steps):
+        asked = np.arange(one.stop - horizon, one.start, -horizon)[::-1]
+        found.append(np.stack([np.full(len(asked), i), asked - 1, np.full(len(asked), 2)]))
+    windows = _with_truth(_read(np.concatenate(found, axis=1), steps, schema.long), steps, schema)
+    if not len(windows.series):
+        raise BadInput(f"{table.name}: no series has a step and {horizon} more after it, with values of the target")
+    return windows
+
+
+def _read(found: Int[np.ndarray, "3 w"], steps: Steps, long: Long) -> Windows:
+    series, origin, part = found
+    return Windows(series, np.maximum(steps.starts[series], origin + 1 - (long.read or MOST_READ)), origin, part)
+
+
+def _only(windows: Windows, rows: np.ndarray) -> Windows:
+    return Windows(windows.series[rows], windows.first[rows], windows.origin[rows], windows.part[rows])
+
+
+def _with_truth(windows: Windows, steps: Steps, schema: Schema) -> Windows:
+    """Those in which a step that is read and one that is asked have a value of every target."""
+    assert schema.long is not None
+    horizon = schema.long.horizon or 0
+    kept = np.ones(len(windows.series), dtype=bool)
+    for field in schema.targets:
+        there = np.concatenate([[0], np.cumsum(~np.isnan(steps.values(field.columns[-1])))])
+        kept &= there[windows.origin + 1 + horizon] > there[windows.origin + 1]
+        kept &= there[windows.origin + 1] > there[windows.first]
+    return _only(windows, np.flatnonzero(kept))
+
+
+def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
+def of_windows(table: Table, steps: Steps, schema: Schema, windows: Windows) -> Table:
+    """One row a window. The cells of series are slices of the steps: nothing is copied."""
+    assert schema.long is not None
+    views = {f.name: view(f, steps, schema.long, windows) for f in schema.fields if f.modality == "series"}
+    names = [n for n in table.frame.columns if n in {c for f in schema.fields for c in f.columns}]
+    frame = steps.frame.select(names)[windows.origin]
+    for field in schema.targets:  # a step without a value may have one in the horizon
+        frame = frame.with_columns(frame[field.columns[-1]].fill_null(strategy="backward").fill_null(0))
+    parts = {name: np.flatnonzero(windows.part == p) for p, name in enumerate(PARTS)}
+    notes = (*table.notes, steps.note) if steps.note else table.notes
+    return replace(table, frame=frame, views=views, parts=parts, notes=notes)
+
+
+def view(field: Field, steps: Steps, long: Long, windows: Windows) -> list[Any]:
+    """The cells of a field: of a target the H steps after the origin; of an input those up to it, and what is known
+    of the H after it. A tuple where the field has several columns.
+    """
+    horizon = long.horizon or 0
+    if field.role == "target":
+        starts, stops = windows.origin + 1, windows.origin + 1 + horizon
+    else:
+        starts, stops = windows.first, windows.origin + 1 + (horizon if field.options.get("known") else 0)
+    pairs = list(zip(starts.tolist(), stops.tolist(), strict=True))
+    arrays = [steps.times if name == long.time else steps.values(name) for name in field.columns]
+    cells = [[array[a:b] for a, b in pairs] for array in arrays]
+    return cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))

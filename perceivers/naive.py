@@ -1,0 +1,97 @@
+"""Simple forecasts of a series from its own past: what a model must beat to have learned anything.
+
+Not concerned with other baselines (`baselines.py`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+MOST_ROWS, MOST_STEPS = 5_000, 512  # of the linear model
+LEAST_CORRELATION, NEARLY = 0.3, 0.9  # of a season; of the highest: multiples of a season are as high
+LEAST_SCALE = 0.05  # of all pasts' scale
+
+
+def forecasts(
+    train: Sequence[np.ndarray],
+    goals: Float[np.ndarray, "n k"],
+    test: Sequence[np.ndarray],
+    horizon: int,
+    read: int,
+) -> dict[str, Float[np.ndarray, "m k"]]:
+    """Answers for the pasts `test`, each (t, 1 + channels): time, then values; k = horizon · channels.
+
+    The last value; the value one season before, where the train pasts have one; a ridge regression of each past's last
+    `read` steps, in units of its own mean and scale.
+    """
+    before, asked = ([_filled(past[:, 1:]) for past in pasts] for pasts in (train, test))
+    found = {"last value": np.stack([np.tile(past[-1], horizon) for past in asked])}
+    if (period := season(before)) > 1:
+        found["seasonal naive"] = np.stack([_repeated(past, horizon, period) for past in asked])
+    return found | {"linear": _linear(before, goals, asked, horizon, read)}
+
+
+def season(pasts: Sequence[Float[np.ndarray, "t c"]]) -> int:
+    """The first peak of the autocorrelation (the mean over pasts and channels) that is nearly as high as the highest;
+    1 where there is none of 0.3 at least.
+    """
+    longest = max(len(past) for past in pasts)
+    correlations = [_autocorrelation(past) for past in pasts if len(past) >= longest][:200]
+    mean = np.mean(correlations, axis=0)[: longest // 2 + 1]
+    inner = mean[1:-1]
+    peaks = np.flatnonzero((inner > mean[:-2]) & (inner >= mean[2:]) & (inner > LEAST_CORRELATION)) + 1
+    return int(peaks[mean[peaks] >= NEARLY * mean[peaks].max()][0]) if len(peaks) else 1
+
+
+def _autocorrelation(past: Float[np.ndarray, "t c"]) -> Float[np.ndarray, " t"]:
+    t = len(past)
+    centred = past - past.mean(0)
+    power = np.abs(np.fft.rfft(centred, 2 * t, axis=0)) ** 2
+    products = np.fft.irfft(power, axis=0)[:t].sum(1) / np.arange(t, 0, -1)
+    return products / products[0] if products[0] > 0 else np.zeros(t)
+
+
+def _repeated(past: Float[np.ndarray, "t c"], horizon: int, period: int) -> Float[np.ndarray, " k"]:
+    last = past[-period:]
+    return np.tile(last, (-(-horizon // len(last)), 1))[:horizon].ravel()
+
+
+def _linear(
+    train: Sequence[np.ndarray], goals: Float[np.ndarray, "n k"], test: Sequence[np.ndarray], horizon: int, read: int
+) -> Float[np.ndarray, "m k"]:
+    from sklearn.linear_model import RidgeCV
+
+    count = min(read, MOST_STEPS)
+    long = np.array([len(past) for past in train]) >= min(count, max(map(len, train))) / 2
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(goals).all(1) & long))[:MOST_ROWS]
+    scale = np.concatenate(list(train)).std(0) * LEAST_SCALE + 1e-12
+    x, mean, std = _standardised([train[i] for i in rows], count, scale)
+    goal = (goals[rows] - np.tile(mean, horizon)) / np.tile(std, horizon)
+    model = RidgeCV(np.logspace(-2, 4, 13)).fit(x, goal)
+    x, mean, std = _standardised(test, count, scale)
+    return model.predict(x).reshape(len(x), -1) * np.tile(std, horizon) + np.tile(mean, horizon)
+
+
+def _standardised(
+    pasts: Sequence[np.ndarray], count: int, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The last `count` steps, 0 before the first, in units of each past's mean and scale; and these."""
+    mean = np.stack([past.mean(0) for past in pasts])
+    std = np.stack([np.maximum(past.std(0), scale) for past in pasts])
+    x = np.zeros((len(pasts), count, pasts[0].shape[1]))
+    for row, past, m, s in zip(x, pasts, mean, std, strict=True):
+        last = past[-count:]
+        row[count - len(last) :] = (last - m) / s
+    return x.reshape(len(x), -1), mean, std
+
+
+def _filled(values: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:
+    """Missing values between, before and after those that are there; 0 where none is."""
+    columns = []
+    for channel in values.T:
+        there = np.flatnonzero(~np.isnan(channel))
+        columns.append(
+            np.interp(np.arange(len(channel)), there, channel[there]) if len(there) else np.zeros(len(channel))
+        )
+    return np.stack(columns, axis=1)

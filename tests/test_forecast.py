@@ -1,0 +1,220 @@
+"""Series as targets: forecasts of long tables, and lists that follow lists."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sklearn.linear_model import RidgeCV
+
+import perceivers as pv
+from perceivers import naive
+from perceivers.cli import app
+from perceivers.data import infer, sources
+from perceivers.data.schema import Field, Schema
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import metrics, modality
+from perceivers.training.config import Config, Training
+
+RNG = np.random.default_rng(0)
+LATEST = Config(training=Training(average=0.0))  # few steps have no average
+
+
+def fitted(cells, **options):
+    field = Field("y", "series", "target", ("y",), options)
+    field = field.with_options(**{**modality(field).options, **options})
+    return field.with_options(**modality(field).fit(field, cells))
+
+
+# The target -------------------------------------------------------------------------------------------------------
+def test_targets_are_filled_up_to_the_longest_of_train():
+    field = fitted([[1.0, 2.0, 6.0], [3.0]])
+    kind = modality(field)
+    assert field.options["horizon"] == 3
+    np.testing.assert_array_equal(kind.read(field, [5.0]), [5, np.nan, np.nan])
+    assert kind.read(field, None) is None
+    with pytest.raises(Unreadable, match="4 steps came, the longest in train has 3"):
+        kind.read(field, [1, 2, 3, 4])
+    part = kind.collate(field, [kind.read(field, [5.0, None, 3.0]), None])
+    np.testing.assert_allclose(part["values"][0], [2 / np.std([1, 2, 6, 3]), 0, 0], rtol=1e-6)
+    assert part["present"].tolist() == [[True, False, True], [False] * 3]
+
+
+def test_channels_are_kept_apart():
+    cells = [RNG.normal(size=(2, 5)) for _ in range(9)]
+    field = fitted(cells)
+    kind = modality(field)
+    examples = np.stack([kind.read(field, cell) for cell in cells])
+    assert kind.columns(field, examples, False)["y"] == [cell.tolist() for cell in cells]
+    target = kind.target(field.with_options(given={}), 8)
+    part = kind.collate(field, examples)
+    np.testing.assert_allclose(target.answer(part["values"]), examples, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_the_mean_over_steps_that_have_a_value():
+    field = fitted([[1.0, 2.0, 6.0]])
+    kind = modality(field)
+    target = kind.target(field.with_options(given={}), 8)
+    part = kind.collate(field, [np.array([1.0, np.nan, 6.0]), None])
+    guess = torch.tensor([[1.0, 50.0, 2.0], [9.0, 9.0, 9.0]])
+    expected = ((guess[0, [0, 2]] - part["values"][0, [0, 2]]) ** 2).mean()
+    torch.testing.assert_close(target.loss(guess, part), torch.stack([expected, torch.tensor(0.0)]))
+
+
+def test_a_past_must_be_an_input_of_as_many_channels():
+    field = fitted([[1.0, 2.0]], past="x")
+    with pytest.raises(BadInput, match="past: x is no input series; there are none"):
+        modality(field).agree(field, {})
+    two = Field("x", "series", "input", ("x",), {**modality(field).options, "channels": 2})
+    with pytest.raises(BadInput, match="has 1 channels, x, its past, 2"):
+        modality(field).agree(field, {"x": two})
+
+
+# Metrics and simple forecasts -------------------------------------------------------------------------------------
+def test_errors_are_measured_on_standardised_values_and_in_their_own_units():
+    values, truth = RNG.normal(size=(2, 31, 5))
+    truth[3, 1:] = np.nan
+    scale = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    found = metrics.forecast(values, truth, scale)
+    assert found["n"] == 31
+    np.testing.assert_allclose(found["mse_raw"]["value"], np.nanmean((values - truth) ** 2, axis=1).mean())
+    np.testing.assert_allclose(found["mse"]["value"], np.nanmean(((values - truth) / scale) ** 2, axis=1).mean())
+    np.testing.assert_allclose(found["mae"]["value"], np.nanmean(np.abs(values - truth), axis=1).mean())
+    assert found["mse"]["low"] < found["mse"]["value"] < found["mse"]["high"]
+    truth[3] = np.nan
+    with pytest.raises(ValueError, match="no value at any step"):
+        metrics.forecast(values, truth, scale)
+
+
+def past(values):
+    return np.column_stack([np.arange(len(values)), values])
+
+
+@pytest.mark.parametrize("period", [4, 7, 12])
+def test_seasons_are_found_and_repeated(period):
+    cycle = RNG.normal(size=period)
+    train = [past(np.tile(cycle, 9) + 0.05 * RNG.normal(size=9 * period)) for _ in range(5)]
+    assert naive.season([p[:, 1:] for p in train]) == period
+    test = past(np.tile(cycle, 3)[: 2 * period + 3])
+    found = naive.forecasts(train, np.zeros((5, 10)), [test], 10, 20)
+    np.testing.assert_allclose(found["seasonal naive"][0], np.tile(cycle, 5)[3 : 3 + 10])
+    np.testing.assert_allclose(found["last value"][0], [test[-1, 1]] * 10)
+    assert naive.season([RNG.normal(size=(500, 1))]) == 1
+
+
+def test_the_linear_forecast_is_a_ridge_on_standardised_pasts():
+    walks = RNG.normal(size=(60, 17)).cumsum(1)
+    train, goals, test = walks[:50, :12], walks[:50, 12:], walks[50:, :12]
+    found = naive.forecasts([past(w) for w in train], goals, [past(w) for w in test], 5, 12)["linear"]
+    mean, std = train.mean(1, keepdims=True), train.std(1, keepdims=True)
+    ridge = RidgeCV(np.logspace(-2, 4, 13)).fit((train - mean) / std, (goals - mean) / std)
+    mean, std, x = test.mean(1, keepdims=True), test.std(1, keepdims=True), test
+    np.testing.assert_allclose(found, ridge.predict((x - mean) / std) * std + mean, rtol=1e-6)
+
+
+def test_missing_values_of_a_past_are_filled_from_both_sides():
+    values = np.array([np.nan, 1, np.nan, 3, np.nan])
+    found = naive.forecasts([past(values)] * 3, np.zeros((3, 2)), [past(values), past(np.full(4, np.nan))], 2, 5)
+    assert found["last value"].tolist() == [[3, 3], [0, 0]]
+
+
+# From end to end --------------------------------------------------------------------------------------------------
+def shops(months=96, known=True):
+    """Two shops; what they sell has a season, a level of its own and, for each promotion, five more."""
+    time = pl.date_range(pl.date(2010, 1, 1), pl.date(2040, 1, 1), "1mo", eager=True)[:months].dt.strftime("%Y-%m-%d")
+    frames = []
+    for shop, level in (("north", 100.0), ("south", 20.0)):
+        random = np.random.default_rng(int(level))
+        promo = (random.random(months) < 0.3).astype(float)
+        sales = level + 3 * np.sin(np.arange(months) * np.pi / 6) + 5 * promo + 0.2 * random.normal(size=months)
+        frames.append(pl.DataFrame({"shop": shop, "month": time, "sold": sales, "promo": promo}))
+    return pl.concat(frames)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forecast")
+    shops().write_csv(folder / "shops.csv")
+    schema = pv.inspect(folder / "shops.csv", "sold", time="month", series="shop", horizon=4)
+    known = schema.replace(schema["promo"].with_options(known=True))
+    (folder / "schema.yaml").write_text(known.to_yaml())
+    model = pv.fit(
+        folder / "shops.csv", schema=folder / "schema.yaml", steps=60, size="tiny", out=folder / "run", config=LATEST
+    )
+    return folder, model
+
+
+def test_a_forecast_learns_is_measured_again_and_reported(run):
+    folder, model = run
+    found, simple = model.metrics["sold"], json.loads((folder / "run/baselines.json").read_text())["sold"]
+    assert found["n"] == 2 * (14 // 4)
+    assert {"last value", "seasonal naive", "linear"} == simple.keys()
+    assert found["mse"]["value"] < simple["last value"]["mse"]["value"]
+    std = model.schema["sold"].options["std"][0]
+    np.testing.assert_allclose(found["mse_raw"]["value"], found["mse"]["value"] * std**2)
+    train = shops().filter(pl.col("month") < "2015-09")["sold"]  # 96 - 2 · 14 months
+    assert abs(std - train.std()) < 0.2 * train.std()
+    assert model.evaluate(folder / "shops.csv") == model.metrics
+    report = model.report.read_text()
+    assert "sold: answer and truth" in report
+    assert "seasonal naive" in report
+    assert Schema.read(folder / "run/schema.yaml").long == model.schema.long
+
+
+def test_predictions_go_on_from_the_last_steps_in_the_columns_of_the_input(run):
+    folder, model = run
+    ahead = shops().with_columns(sold=pl.when(pl.col("month") < "2017-09-01").then("sold"))
+    answers = model.predict(ahead)
+    assert answers.columns == ["shop", "month", "sold"]
+    assert answers["shop"].to_list() == ["north"] * 4 + ["south"] * 4
+    assert answers["month"][:4].to_list() == ["2017-09-01", "2017-10-01", "2017-11-01", "2017-12-01"]
+    truth = shops().filter(pl.col("month") >= "2017-09-01")["sold"]
+    assert (answers["sold"] - truth).abs().mean() < 6
+    assert pv.load(model.save(folder / "copy")).predict(ahead).equals(answers)
+    with pytest.raises(BadInput, match="'promo' is known in advance"):
+        model.predict(shops())
+
+
+def test_what_is_known_in_advance_changes_the_answer_and_what_is_not_does_not(run):
+    _, model = run
+    ahead = shops().with_columns(sold=pl.when(pl.col("month") < "2017-09-01").then("sold"))
+    other = ahead.with_columns(
+        promo=pl.when(pl.col("month") >= "2017-09-01").then(1 - pl.col("promo")).otherwise("promo")
+    )
+    assert (model.predict(ahead)["sold"] - model.predict(other)["sold"]).abs().max() > 1e-3
+
+
+def call(*arguments):
+    return app(list(map(str, arguments)), exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def test_the_command_line_forecasts(tmp_path, capsys):
+    data, run = tmp_path / "s.csv", tmp_path / "run"
+    shops().drop("promo").write_csv(data)
+    asked = ["--target", "sold", "--time", "month", "--series", "shop", "--horizon"]
+    assert call("inspect", data, *asked, 5) == 0
+    assert "5 steps are forecast from at most" in capsys.readouterr().out
+    assert call("train", data, *asked, 5, "--steps", 2, "--size", "tiny", "--out", run) == 0
+    capsys.readouterr()
+    assert call("evaluate", run, data, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["sold"]["n"] == 4
+    assert call("predict", run, data, "--out", tmp_path / "out.csv") == 0
+    out = pl.read_csv(tmp_path / "out.csv")
+    assert out.columns == ["shop", "month", "sold"]
+    assert out["month"][4] == "2018-05-01"
+    with pytest.raises(BadInput, match="too long for 96 times"):
+        call("train", data, *asked, 40, "--out", tmp_path / "other")
+
+
+def test_a_list_that_follows_a_list(tmp_path):
+    t, shift = np.arange(16), RNG.uniform(0, 6, (120, 1))
+    waves = 5 + np.sin(0.7 * t + shift)
+    frame = pl.DataFrame({"past": waves[:, :12].tolist(), "next": waves[:, 12:].tolist()})
+    model = pv.fit(frame, "next", steps=50, size="tiny", out=tmp_path / "run", config=LATEST)
+    assert model.schema["next"].options["past"] == "past"
+    assert model.metrics["next"]["mse"]["value"] < 0.5
+    answers = model.predict(frame.select("past").head(3))
+    assert answers["next"].list.len().to_list() == [4, 4, 4]
+    other = frame.with_columns(next=pl.Series((waves[:, 12:] * 1e4).tolist()))
+    assert infer.infer(sources.read(other), ["next"])["next"].options.get("past") is None

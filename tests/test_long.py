@@ -1,0 +1,234 @@
+"""Long tables: cut into series and windows, and continued; against slices of plain arrays."""
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+
+from perceivers.data import future, infer, long, sources
+from perceivers.data.schema import Long, Schema
+from perceivers.errors import BadInput
+
+RNG = np.random.default_rng(0)
+
+
+def table(lengths=(40, 53), *, shuffled=False, **columns):
+    """Series a, b, … of those lengths; x of series i at step t is 1000 · i + t."""
+    rows = [(chr(97 + i), t, 1_000.0 * i + t) for i, n in enumerate(lengths) for t in range(n)]
+    frame = pl.DataFrame(rows, schema=["id", "t", "x"], orient="row").with_columns(**columns)
+    return sources.read(frame.sample(fraction=1, shuffle=True, seed=1) if shuffled else frame)
+
+
+def forecast(data, horizon=3, targets=("x",), **options):
+    schema = infer.infer(data, targets, time="t", series="id", horizon=horizon)
+    known = [f.with_options(known=True) for f in schema.inputs if f.name in options.get("known", ())]
+    return schema.replace(*known) if known else schema
+
+
+# Series -----------------------------------------------------------------------------------------------------------
+def test_each_series_is_a_row_in_the_order_of_time():
+    label = pl.col("id").replace_strict({"a": "yes", "b": "no"})
+    data = table((3, 2), label=label, shuffled=True)
+    schema = infer.infer(data, ["label"], time="t", series="id")
+    assert schema["x"].columns == ("t", "x")
+    assert schema["x"].options == {"time": "t"}
+    assert schema.long == Long("t", "id")
+    found = long.arrange(data, schema)
+    rows = {row["id"]: row for row in found.frame.to_dicts()}
+    assert rows["a"] == {"id": "a", "t": [0.0, 1.0, 2.0], "x": [0.0, 1.0, 2.0], "label": "yes"}
+    assert rows["b"]["x"] == [1000.0, 1001.0]
+    assert "not in the order of time" in found.notes[0]
+    assert not long.arrange(table((3, 2), label=label), schema).notes
+
+
+def test_columns_that_change_are_channels_and_the_others_hold_for_the_whole():
+    data = table(
+        (5, 6, 7), z=pl.col("t") * 2, age=pl.col("id").replace_strict({"a": 3.5, "b": 4.0, "c": 9.0}), w=pl.lit("u")
+    )
+    data.frame.replace_column(5, pl.Series("w", RNG.choice(["sun", "rain"], 18)))
+    schema = infer.infer(data, ["age"], time="t", series="id")
+    assert [(f.name, f.role) for f in schema.fields] == [
+        ("id", "ignore"),
+        ("t", "ignore"),
+        ("age", "target"),
+        ("w", "ignore"),
+        ("series", "input"),
+    ]
+    assert schema["series"].columns == ("t", "x", "z")
+    assert "changes within a series" in schema["w"].reason
+    assert Schema.from_dict(schema.to_dict(), "here") == schema
+
+
+def test_a_target_that_changes_within_a_series_needs_a_horizon():
+    data = table()
+    with pytest.raises(BadInput, match="column 'x' changes within the series 'a': to forecast it say --horizon"):
+        long.arrange(data, infer.infer(data, ["x"], time="t", series="id"))
+
+
+# Windows ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("horizon", [1, 3, 7])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_window_belongs_to_the_part_that_holds_all_its_steps(horizon, shuffled):
+    data = table((100, 61, 100), shuffled=shuffled)
+    schema = forecast(data, horizon)
+    found = long.arrange(data, schema)
+    n = max(horizon, 15)
+    bounds = {"train": (0, 100 - 2 * n), "validation": (100 - 2 * n, 100 - n), "test": (100 - n, 100)}
+    asked = found.views["x"]
+    for part, (begin, end) in bounds.items():
+        first = np.array([asked[i][0] % 1000 for i in found.parts[part]])
+        assert (first >= begin).all()
+        assert (first + horizon <= end).all()
+        complete = {
+            (i, t) for i, size in enumerate((100, 61, 100)) for t in range(max(begin, 1), min(end, size) - horizon + 1)
+        }
+        got = {(int(asked[i][0] // 1000), int(asked[i][0] % 1000)) for i in found.parts[part]}
+        assert got == {(i, t) for i, t in complete if part != "test" or (t - begin) % horizon == 0}
+    for past, future_ in zip(found.views["x.past"], asked, strict=True):
+        times, values = past
+        assert values[-1] + 1 == future_[0]
+        assert times[-1] == values[-1] % 1000
+        np.testing.assert_array_equal(np.diff(values), 1)
+        assert len(values) == min(schema.long.read, values[-1] % 1000 + 1)
+        assert len(future_) == horizon
+
+
+def test_nothing_of_the_future_is_read_but_what_is_known():
+    data = table((60,), promo=pl.col("t") * 10.0, other=pl.col("t") * 100.0)
+    schema = forecast(data, 4, known=("promo",))
+    assert schema["other"].options["known"] is False
+    found = long.arrange(data, schema)
+    for i in range(len(found.frame)):
+        origin = found.views["x"][i][0] - 1
+        assert found.views["x.past"][i][1][-1] == origin
+        assert found.views["other"][i][1][-1] == 100 * origin
+        assert found.views["promo"][i][1][-1] == 10 * (origin + 4)
+        assert found.views["promo"][i][0][-1] == origin + 4
+
+
+def test_test_rows_change_no_train_window():
+    data, changed = table((80,)), table((80,))
+    changed.frame.replace_column(2, pl.Series("x", np.where(np.arange(80) < 68, np.arange(80.0), -1e6)))
+    schema = forecast(data)
+    assert forecast(changed) == schema
+    one, two = (long.arrange(t, schema) for t in (data, changed))
+    for row in one.parts["train"]:
+        np.testing.assert_array_equal(one.views["x.past"][row][1], two.views["x.past"][row][1])
+        np.testing.assert_array_equal(one.views["x"][row], two.views["x"][row])
+
+
+def test_a_schema_by_hand_needs_no_field_for_the_past_nor_times():
+    content = {
+        "format": 1,
+        "fields": [
+            {"name": "x", "modality": "series", "role": "target"},
+            {"name": "promo", "modality": "series", "role": "input", "known": True},
+        ],
+        "long": {"time": "t", "series": "id", "horizon": 5},
+    }
+    data = table(promo=pl.col("t") * 10.0)
+    schema = long.fitted(data, Schema.from_dict(content, "here"))
+    assert schema["x.past"].columns == ("t", "x")
+    assert schema["x"].options == {"past": "x.past", "horizon": 5}
+    assert long.fitted(data, schema) == schema
+    assert (
+        len(long.arrange(data, schema).views["promo"][9]) == len(long.arrange(data, schema).views["x.past"][9][1]) + 5
+    )
+
+
+def test_another_table_is_tested_whole_in_windows_that_follow_each_other():
+    schema = forecast(table())
+    found = long.arrange(table((11, 2, 4)), schema, split=False)
+    assert [cell.tolist() for cell in found.views["x"]] == [[2, 3, 4], [5, 6, 7], [8, 9, 10], [2001, 2002, 2003]]
+    with pytest.raises(BadInput, match="no series has a step and 3 more after it"):
+        long.arrange(table((3, 2)), schema, split=False)
+
+
+# Bad input --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("horizon", [14, 50, 1_000])
+def test_a_horizon_longer_than_the_past_is_refused_with_what_would_do(horizon):
+    with pytest.raises(BadInput, match=rf"a horizon of {horizon} is too long for 40 times: .* horizon of at most 13"):
+        forecast(table((40, 40)), horizon)
+    assert forecast(table((40, 40)), 13).long.horizon == 13
+
+
+def test_doubled_and_missing_times_are_named():
+    frame = table((4, 4)).frame
+    with pytest.raises(BadInput, match="rows 2 and 9: time 1 is there twice: keep one of them"):
+        forecast(sources.read(pl.concat([frame, frame[1:2]])), 1)
+    with pytest.raises(BadInput, match="rows 1 and 5: time 0 is there twice: say which column tells series apart"):
+        infer.infer(sources.read(frame), ["x"], time="t", horizon=1)
+    holes = frame.with_columns(t=pl.when(pl.col("t") == 2).then(None).otherwise("t"))
+    with pytest.raises(BadInput, match="row 3: 't' is no time: None"):
+        forecast(sources.read(holes), 1)
+    nameless = frame.with_columns(id=pl.when(pl.col("t") == 2).then(None).otherwise("id"))
+    with pytest.raises(BadInput, match="row 3: 'id' is empty"):
+        forecast(sources.read(nameless), 1)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"series": "id"}, "--series and --horizon need --time"),
+        ({"time": "t", "horizon": 0}, "--horizon 0: expected"),
+        ({"time": "T", "series": "id"}, "no time column 'T'; did you mean 't'"),
+        ({"time": "t", "series": "ID"}, "no series column 'ID'; did you mean 'id'"),
+        ({"time": "t", "series": "id", "horizon": 3, "targets": ["y"]}, "no target column 'y'"),
+        ({"time": "t", "series": "id", "horizon": 3, "targets": ["w"]}, "'w' holds no numbers"),
+    ],
+)
+def test_questions_that_cannot_be_asked(question, message):
+    with pytest.raises(BadInput, match=message):
+        infer.infer(table(w=pl.lit("u")), **{"targets": ["x"], **question})
+
+
+def test_all_missing_values_leave_no_window():
+    data = table((40,), x=pl.lit(None, pl.Float64))
+    with pytest.raises(BadInput, match="no series has a step, and then 3 more with values of the target"):
+        long.arrange(data, forecast(data))
+
+
+@pytest.mark.parametrize(
+    "row", [{"time": 3}, {"time": "t", "horizon": 0}, {"time": "t", "past": 1}, "t", {"time": "t", "series": 3}]
+)
+def test_a_schema_says_what_is_wrong_with_its_long_table(row):
+    with pytest.raises(BadInput, match="here: long "):
+        Schema.from_dict({"format": 1, "fields": [], "long": row}, "here")
+
+
+# Future -----------------------------------------------------------------------------------------------------------
+def test_a_forecast_starts_after_each_series_last_value():
+    data = table((8, 5), promo=pl.col("t") * 10.0)
+    schema = forecast(table((50, 50), promo=pl.col("t") * 10.0), 2, known=("promo",))
+    blank = data.frame.with_columns(x=pl.when(pl.col("t") < 6).then("x"))
+    blank = blank.with_columns(x=pl.when((pl.col("id") == "a") | (pl.col("t") < 3)).then("x"))
+    windows, frame = future.future(sources.read(blank), schema)
+    assert frame.to_dicts() == [{"id": i, "t": t} for i, t in (("a", 6), ("a", 7), ("b", 3), ("b", 4))]
+    assert windows.views["x.past"][0][1].tolist() == [0, 1, 2, 3, 4, 5]
+    assert windows.views["promo"][1][1].tolist() == [0, 10, 20, 30, 40]
+    with pytest.raises(BadInput, match=r"'promo' is known in advance: expected 2 rows .* of 'a', got 0"):
+        future.future(data, schema)
+    with pytest.raises(BadInput, match="no value of 'x'"):
+        future.future(sources.read(blank.drop("x")), schema)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([1, 2, 3], [4, 5]),
+        ([10, 20, 25, 35], [45, 55]),
+        ([1749.0, 1749.5], [1750.0, 1750.5]),
+        (["2025-11-01", "2025-12-01"], ["2026-01-01", "2026-02-01"]),
+        (["2023-10-31", "2023-11-30", "2023-12-31"], ["2024-01-31", "2024-02-29"]),
+        (["2025-12-15", "2026-03-15"], ["2026-06-15", "2026-09-15"]),
+        (["2026-02-27", "2026-02-28"], ["2026-03-01", "2026-03-02"]),
+        (["2026-02-28 22:00", "2026-02-28 23:00"], ["2026-03-01 00:00", "2026-03-01 01:00"]),
+        (["2026-02-28T22:30:15", "2026-02-28T22:30:30"], ["2026-02-28T22:30:45", "2026-02-28T22:31:00"]),
+        (["30.11.2026", "01.12.2026"], ["02.12.2026", "03.12.2026"]),
+        ([dt.date(2026, 11, 30), dt.date(2026, 12, 7)], [dt.date(2026, 12, 14), dt.date(2026, 12, 21)]),
+        ([dt.datetime(2026, 1, 1), dt.datetime(2027, 1, 1)], [dt.datetime(2028, 1, 1), dt.datetime(2029, 1, 1)]),
+    ],
+)
+def test_times_go_on_as_they_were_written(cells, expected):
+    assert future.continued(pl.Series("t", cells), 2, Long("t")).to_list() == expected
