@@ -11,6 +11,7 @@ import perceivers as pv
 from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
+from perceivers.data.loading import dropped_fields
 from perceivers.explain import average, coalitions, shares
 from perceivers.training.config import Config, Training
 
@@ -114,3 +115,16 @@ def test_a_field_that_is_missing_has_no_share(model):
 def test_shares_of_nothing_are_undefined():
     assert np.isnan(shares(np.zeros((3, 1)))).all()
     np.testing.assert_allclose(shares(np.array([[3.0, 0.0], [1.0, 0.0]])), [0.75, 0.25])
+
+
+def test_training_drops_fields_and_shows_every_number_of_them():
+    rows = np.arange(20_000)
+    dropped = dropped_fields(3, 1, rows, 4, 0.1)
+    missing = dropped.sum(1)
+    assert dropped.mean() == pytest.approx(0.95 * 0.1 * 3 / 4 + 0.05 * 2.5 / 4, abs=0.005)  # one of four fields is kept
+    assert (missing == 4).mean() == pytest.approx(
+        0.05 / 4, abs=0.003
+    )  # a thinned row keeps none of four, one, two, three
+    assert (missing == 3).mean() > 0.01
+    assert np.array_equal(dropped_fields(3, 1, rows[[7, 5]], 4, 0.1), dropped[[7, 5]])
+    assert not dropped_fields(3, 1, rows, 1, 0.0).any()
