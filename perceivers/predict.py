@@ -142,18 +142,27 @@ def _file(text: str) -> Path:
 
 
 def _value(text: str, field: Field) -> str:
-    """What was written, or what a .txt file of that name holds. Raises BadInput for what looks like a missing file."""
+    """What was written, or what the text file of that name holds. Raises BadInput for another, or a missing one."""
     ending = text[text.rfind(".") :].lower()
-    named = ending in MODALITY_OF or ending in sources.TABLE_SUFFIXES
-    if field.modality != "text" or not named or any(c.isspace() for c in text):
+    other = ending in sources.TABLE_SUFFIXES or (ending in MODALITY_OF and ending != ".txt")
+    if field.modality != "text" or not (other or ending == ".txt" or _is_file(text)):
         return text
+    if any(c.isspace() for c in text) and not _is_file(text):
+        return text  # a sentence that ends in a file's name
     path = _file(text)
-    if ending != ".txt":
-        raise BadInput(f"{text}: the model reads texts: give a .txt file, a table, or the words themselves")
+    if other:
+        raise BadInput(f"{text}: the model reads texts: give a text file, a table, or the words themselves")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{text}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a text may be longer than a file's name, or hold NUL
+        return False
 
 
 def values_as_table(model: Model, data: Any) -> Table:
@@ -184,9 +193,11 @@ def read_stdin(stream: IO[bytes]) -> Table:
 def _is_source(text: str) -> bool:
     if not text or text.startswith("sample:"):
         return bool(text)
+    if _is_file(text):
+        return Path(text).suffix.lower() in sources.TABLE_SUFFIXES
     try:
-        return Path(text).is_dir() or (Path(text).is_file() and Path(text).suffix.lower() in sources.TABLE_SUFFIXES)
-    except (OSError, ValueError):  # a text may be longer than a file's name, or hold NUL
+        return Path(text).is_dir()
+    except (OSError, ValueError):
         return False
 
 
