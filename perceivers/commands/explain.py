@@ -1,6 +1,7 @@
 """The command `explain`. Not concerned with how answers are explained: see `explain.py`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from perceivers.commands.options import STDIN, Json, Model
@@ -26,12 +27,14 @@ def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Jso
     write = None if out is None else explained.writer(out)
     trained = load(model)
     table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
+    given = len(table.frame)
+    if out is not None and out.suffix.lower() != ".json":  # more would not be drawn
+        table = replace(table, frame=table.frame.head(explained.MOST_DRAWN))
     explanations, failed = trained.explain_table(table)
     methods = {field.name: method(trained.model, field) for field in trained.schema.targets}
     if out is not None and write is not None:
         write(explanations, methods, out)
-        drawn = len(explanations) if out.suffix.lower() == ".json" else min(explained.MOST_DRAWN, len(explanations))
-        say(f"{drawn:,} of {len(explanations):,} answers: {out}")
+        say(f"{len(table.frame):,} of {given:,} rows: {out}")
     elif as_json:
         print(explained.to_json(explanations, methods))
     else:
