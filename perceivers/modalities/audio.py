@@ -1,6 +1,7 @@
 """Sound of any length, rate and number of channels: raw samples through learned filters, or log-mel, as tokens.
 
-Not concerned with how files become samples (`sounds.py`), nor with asking for sound: it is an input.
+Not concerned with how files become samples (`sounds.py`), with the module (`audio_input.py`), nor with asking for
+sound: it is an input.
 """
 
 from collections import Counter
@@ -12,15 +13,13 @@ import numpy as np
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch import Tensor
 
-from perceivers.core.attention import linear
-from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import sounds
+from perceivers.modalities.audio_input import QUIET, AudioInput, inside, token_samples
 from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_column, positive
-from perceivers.modalities.filterbank import BANDS, FRONTENDS, Frames, Frontend
+from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
 
@@ -28,12 +27,6 @@ HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header,
 LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
 LEAST_SECONDS, MOST_SECONDS = 0.1, 10.0  # of a window
 OVERLAP = 8  # neighbouring windows share 1/8
-FRAMES = 2  # of 10 ms a token
-WIDTH = 128
-CONTEXT = 5  # frames that a token is made of, and tokens that a token sees of its neighbourhood
-NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
-SPREAD = 3.0  # standard deviation of log-energies within a sound, about
-QUIET = 1e-6  # of the largest sample that a file can hold: below it is silence
 SHIFT, TIMES, TIME, BAND = 0.1, 2, 0.1, 0.15  # at most: of the length; spans, each of the length; of the bands
 GAIN, CLEAN, NOISY = 6.0, 60.0, 10.0  # dB: louder or softer; the noise added is so far below the sound
 NOISE = 2**17
@@ -142,7 +135,7 @@ class Audio(Modality):
         if found is None:
             return 1
         seconds = min(found.seconds or found.frames / field.options["rate"], field.options["seconds"])
-        return max(1, round(seconds * field.options["rate"] / _token(field.options["rate"])))
+        return max(1, round(seconds * field.options["rate"] / token_samples(field.options["rate"])))
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`samples` (b c n) float32, full scale ±1, 0 beyond each sound; `lengths` (b) int64, 0 where missing;
@@ -172,10 +165,10 @@ class Audio(Modality):
         below = NOISY + (CLEAN - NOISY) * light[:, 0]
         noise = _noise(light[:, 1], samples.shape) * (power.sqrt() * 10 ** (-below / 20))[:, None, None]
         gain = 10 ** (GAIN * (2 * light[:, 2] - 1) / 20)
-        inside = _inside(lengths, samples.shape[-1])[:, None]
+        within = inside(lengths, samples.shape[-1])[:, None]
         times, bands = uniform("times", 2 * TIMES), uniform("bands", 2)
         return {
-            "samples": (moved + noise) * inside * gain[:, None, None],
+            "samples": (moved + noise) * within * gain[:, None, None],
             "lengths": lengths,
             "hidden_times": _hidden(rearrange(times, "b (k pair) -> b k pair", pair=2), TIME),
             "hidden_bands": _hidden(rearrange(bands, "b pair -> b 1 pair"), BAND),
@@ -201,7 +194,7 @@ class Audio(Modality):
         example = self.read(field, cell)
         if example is None:
             return Plain("–")
-        by_token = _on_time(weights, len(example), _longest(field), _token(field.options["rate"]))
+        by_token = _on_time(weights, len(example), _longest(field), token_samples(field.options["rate"]))
         return Waveform.of(example, field.options["rate"], DRAWN, shades(by_token))
 
     def baseline(self, field: Any) -> Any:
@@ -218,11 +211,6 @@ def _known(field: Any) -> dict[str, Any]:
 def _longest(field: Any) -> int:
     """Samples of a window."""
     return max(1, round(field.options["seconds"] * field.options["rate"]))
-
-
-def _token(rate: int) -> int:
-    """Samples of a token: 20 ms."""
-    return FRAMES * Frames(rate).frame
 
 
 def _starts(length: int, longest: int) -> list[int]:
@@ -244,11 +232,6 @@ def _on_time(weights: Float[np.ndarray, "w m"], length: int, longest: int, token
         total[at] += window[np.clip((at * steps - start) // token, 0, len(window) - 1)]
         count[at] += 1
     return total / np.maximum(count, 1)
-
-
-def _inside(lengths: Tensor, size: int, step: int = 1) -> Bool[Tensor, "b n"]:
-    """Where sample step·i is one of the sound."""
-    return torch.arange(size, device=lengths.device) * step < lengths[:, None]
 
 
 def _shifted(samples: Float[Tensor, "b c n"], lengths: Tensor, draw: Float[Tensor, " b"]) -> Float[Tensor, "b c n"]:
@@ -273,67 +256,3 @@ def _hidden(draws: Float[Tensor, "b k 2"], most: float) -> Float[Tensor, "b k 2"
     length = most * draws[..., 0]
     start = (1 - length) * draws[..., 1]
     return torch.stack([start, start + length], dim=-1)
-
-
-def _shown(hidden: Float[Tensor, "b k 2"], place: Float[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
-    """Whether each place, as a share, lies in no hidden stretch."""
-    within = (place[:, None] >= hidden[..., :1]) & (place[:, None] < hidden[..., 1:])
-    return ~within.any(1)
-
-
-class AudioInput(nn.Module):
-    """Sounds → a token for each 20 ms (b m channels): what the frontend hears around it, how loud the sound is, and
-    when, in seconds, counted from the start of the window.
-
-    Each sound is brought to power 1 first, so that a soft one is heard like a loud one; its level is told to every
-    token. What is masked changes nothing.
-    """
-
-    def __init__(self, frontend: Frontend, longest: int, level: Sequence[float], sound_channels: int, channels: int):
-        super().__init__()
-        self.frontend, self.longest = frontend, longest
-        self.token = FRAMES * frontend.frames.frame
-        self.mean, self.std = level
-        self.frames = nn.Conv1d(BANDS * sound_channels, WIDTH, CONTEXT, stride=FRAMES, padding=CONTEXT // 2)
-        self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
-        self.to_channels = linear(WIDTH, channels)
-        self.level = linear(1, channels)
-        self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
-        self.field = LearnedArray(1, channels)
-
-    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        lengths = part["lengths"]
-        samples = pad(part["samples"], (0, -part["samples"].shape[-1] % self.token))
-        samples, level = _even(samples, lengths)
-        mask = _inside(lengths, samples.shape[-1] // self.token, self.token)
-        x = gelu(self.frames(self.heard(samples, part))) * mask[:, None]
-        x = rearrange(x + gelu(self.neighbours(x)), "b w m -> b m w")
-        place = (torch.arange(mask.shape[1], device=mask.device)[:, None] + 0.5) * (2 * self.token / self.longest) - 1
-        positions = self.positions(fourier_features(place, NUM_BANDS, [RESOLUTION]))
-        loudness = self.level((level[:, None, None] - self.mean) / self.std)
-        return self.to_channels(x) + positions + loudness + self.field(1), mask
-
-    def heard(self, samples: Float[Tensor, "b c n"], part: Part) -> Float[Tensor, "b f t"]:
-        """Log-energies of mean 0 over each sound; 0, too, where hidden and beyond the end."""
-        b, lengths = len(samples), part["lengths"]
-        found = self.frontend(rearrange(samples, "b c n -> (b c) n"))
-        found = rearrange(found, "(b c) t f -> b (c f) t", b=b)
-        frame = self.token // FRAMES
-        inside = _inside(lengths, found.shape[-1], frame)
-        count = (inside.sum(1) * found.shape[1]).clamp(min=1)
-        mean = (found * inside[:, None]).sum((1, 2)) / count
-        time = torch.arange(found.shape[-1], device=found.device) * frame / lengths.clamp(min=1)[:, None]
-        bands = (torch.arange(BANDS, device=found.device) / BANDS).expand(b, -1)
-        shown = inside & _shown(part["hidden_times"], time)
-        heard = _shown(part["hidden_bands"], bands).repeat(1, found.shape[1] // BANDS)
-        return (found - mean[:, None, None]) / SPREAD * shown[:, None] * heard[..., None]
-
-
-def _even(samples: Float[Tensor, "b c n"], lengths: Tensor) -> tuple[Float[Tensor, "b c n"], Float[Tensor, " b"]]:
-    """Each sound without its mean, at power 1; and the log of what its root mean square was."""
-    inside = _inside(lengths, samples.shape[-1])[:, None]
-    count = lengths.clamp(min=1)[:, None, None]
-    samples = (samples - samples.sum(-1, keepdim=True) / count) * inside
-    power = samples.square().sum((1, 2)) / (count[:, 0, 0] * samples.shape[1])
-    level = power.sqrt().clamp(min=QUIET)
-    return samples / level[:, None, None], level.log()

@@ -32,7 +32,7 @@ ANGLE = 15.0  # degrees: a small rotation
 ISOTROPIC = 0.1  # train's clouds lie in all directions alike where their mean covariance is so near to a ball's
 SCALE, JITTER, DROP = 0.15, 0.01, 0.5  # at most: of the size, of the size, of the points
 NORMALS = ("nx", "ny", "nz")
-DRAWN = 600
+DRAWN = 300
 
 
 class Points(Modality):

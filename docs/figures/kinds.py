@@ -1,0 +1,38 @@
+"""Draws a sound and a cloud of points as the report does: `python -m docs.figures.kinds` writes sound.svg, cloud.svg.
+
+Both are generated, with a seed. Not concerned with how they are drawn, which the modalities do.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceivers.data.schema import Field
+from perceivers.data.shapes import SURFACES
+from perceivers.modalities import modality
+
+FOLDER = Path(__file__).parent
+RATE = 8_000
+
+
+def chirps() -> np.ndarray:
+    """Two tones that rise and one that falls, with a little noise: samples (n)."""
+    random, time = np.random.default_rng(0), np.arange(RATE // 3) / RATE
+    sounds = [np.sin(2 * np.pi * (start + slope * time) * time) for start, slope in ((400, 900), (2_800, -2_500))]
+    shape = np.hanning(len(time))
+    return np.concatenate([sounds[0] * shape, sounds[1] * shape, sounds[0] * shape]) + 0.02 * random.normal(size=7_998)
+
+
+def drawing(kind: str, cell: Any, **options: Any) -> str:
+    """A cell as its modality draws it, as an SVG file."""
+    field = Field(kind, kind, "input", (kind,), options)
+    field = field.with_options(**{**modality(field).options, **options})
+    field = field.with_options(**modality(field).fit(field, [cell]))
+    return modality(field).draw(field, cell).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1) + "\n"
+
+
+if __name__ == "__main__":
+    torus = SURFACES["torus"](2_048, np.random.default_rng(0))
+    FOLDER.joinpath("sound.svg").write_text(drawing("audio", chirps(), rate=RATE))
+    FOLDER.joinpath("cloud.svg").write_text(drawing("points", torus))

@@ -1,0 +1,98 @@
+"""From samples to tokens: what is heard, how loud and when.
+
+Not concerned with where sounds come from (`audio.py`), nor with filters (`filterbank.py`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.modalities.base import Part
+from perceivers.modalities.filterbank import BANDS, Frames, Frontend
+
+FRAMES = 2  # of 10 ms a token
+WIDTH = 128
+CONTEXT = 5  # frames that a token is made of, and tokens that a token sees of its neighbourhood
+NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
+SPREAD = 3.0  # standard deviation of log-energies within a sound, about
+QUIET = 1e-6  # of the largest sample that a file can hold: below it is silence
+
+
+def token_samples(rate: int) -> int:
+    """Samples of a token: 20 ms."""
+    return FRAMES * Frames(rate).frame
+
+
+def inside(lengths: Int[Tensor, " b"], size: int, step: int = 1) -> Bool[Tensor, "b n"]:
+    """Where sample step·i is one of the sound."""
+    return torch.arange(size, device=lengths.device) * step < lengths[:, None]
+
+
+class AudioInput(nn.Module):
+    """Sounds → a token for each 20 ms (b m channels): what the frontend hears around it, how loud the sound is, and
+    when, in seconds, counted from the start of the window.
+
+    Each sound is brought to power 1 first, so that a soft one is heard like a loud one; its level is told to every
+    token. What is masked changes nothing.
+    """
+
+    def __init__(self, frontend: Frontend, longest: int, level: Sequence[float], sound_channels: int, channels: int):
+        super().__init__()
+        self.frontend, self.longest = frontend, longest
+        self.token = FRAMES * frontend.frames.frame
+        self.mean, self.std = level
+        self.frames = nn.Conv1d(BANDS * sound_channels, WIDTH, CONTEXT, stride=FRAMES, padding=CONTEXT // 2)
+        self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
+        self.to_channels = linear(WIDTH, channels)
+        self.level = linear(1, channels)
+        self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        lengths = part["lengths"]
+        samples = pad(part["samples"], (0, -part["samples"].shape[-1] % self.token))
+        samples, level = _even(samples, lengths)
+        mask = inside(lengths, samples.shape[-1] // self.token, self.token)
+        x = gelu(self.frames(self.heard(samples, part))) * mask[:, None]
+        x = rearrange(x + gelu(self.neighbours(x)), "b w m -> b m w")
+        place = (torch.arange(mask.shape[1], device=mask.device)[:, None] + 0.5) * (2 * self.token / self.longest) - 1
+        positions = self.positions(fourier_features(place, NUM_BANDS, [RESOLUTION]))
+        loudness = self.level((level[:, None, None] - self.mean) / self.std)
+        return self.to_channels(x) + positions + loudness + self.field(1), mask
+
+    def heard(self, samples: Float[Tensor, "b c n"], part: Part) -> Float[Tensor, "b f t"]:
+        """Log-energies of mean 0 over each sound; 0, too, where hidden and beyond the end."""
+        b, lengths = len(samples), part["lengths"]
+        found = self.frontend(rearrange(samples, "b c n -> (b c) n"))
+        found = rearrange(found, "(b c) t f -> b (c f) t", b=b)
+        frame = self.token // FRAMES
+        within = inside(lengths, found.shape[-1], frame)
+        count = (within.sum(1) * found.shape[1]).clamp(min=1)
+        mean = (found * within[:, None]).sum((1, 2)) / count
+        time = torch.arange(found.shape[-1], device=found.device) * frame / lengths.clamp(min=1)[:, None]
+        bands = (torch.arange(BANDS, device=found.device) / BANDS).expand(b, -1)
+        shown = within & _shown(part["hidden_times"], time)
+        heard = _shown(part["hidden_bands"], bands).repeat(1, found.shape[1] // BANDS)
+        return (found - mean[:, None, None]) / SPREAD * shown[:, None] * heard[..., None]
+
+
+def _even(samples: Float[Tensor, "b c n"], lengths: Tensor) -> tuple[Float[Tensor, "b c n"], Float[Tensor, " b"]]:
+    """Each sound without its mean, at power 1; and the log of what its root mean square was."""
+    within = inside(lengths, samples.shape[-1])[:, None]
+    count = lengths.clamp(min=1)[:, None, None]
+    samples = (samples - samples.sum(-1, keepdim=True) / count) * within
+    power = samples.square().sum((1, 2)) / (count[:, 0, 0] * samples.shape[1])
+    level = power.sqrt().clamp(min=QUIET)
+    return samples / level[:, None, None], level.log()
+
+
+def _shown(hidden: Float[Tensor, "b k 2"], place: Float[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
+    """Whether each place, as a share, lies in no hidden stretch."""
+    within = (place[:, None] >= hidden[..., :1]) & (place[:, None] < hidden[..., 1:])
+    return ~within.any(1)
