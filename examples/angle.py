@@ -41,7 +41,7 @@ class AngleInput(nn.Module):
         self.missing = nn.Parameter(torch.zeros(channels))
 
     def forward(self, part):
-        angles = torch.deg2rad(part["degrees"]) * torch.arange(1, HARMONICS + 1)
+        angles = torch.deg2rad(part["degrees"]) * torch.arange(1, HARMONICS + 1, device=part["degrees"].device)
         known = self.embed(torch.cat([angles.sin(), angles.cos()], dim=-1))
         array = torch.where(part["present"], known, self.missing)
         return rearrange(array, "b c -> b 1 c"), torch.ones_like(part["present"])

@@ -78,3 +78,9 @@ def test_a_newer_format_is_refused(model, tmp_path):
 def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="nonsense"):
         pv.nonsense  # noqa: B018
+
+
+def test_a_run_that_ends_before_its_first_checkpoint_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("perceivers.training.folder.NOTE_SECONDS", 1e6)
+    rows = [{"x": float(i % 5), "y": float(i % 5)} for i in range(40)]
+    assert pv.fit(rows, target="y", steps=1, out=tmp_path / "run").metrics["y"]["n"] > 0
