@@ -40,6 +40,8 @@ def baselines(
     past = target.options.get("past")
     if past is not None:
         found = _forecasts(inputs[past][2], target, fitted, goals, test)
+    elif target.modality == "masked":
+        found = _bytes(*inputs[target.options["source"]], fitted, test)
     elif target.modality == "category":
         found = _classifiers(target, *_features(inputs, fitted, test), goals, seed)
     else:
@@ -56,6 +58,13 @@ def _forecasts(
 ) -> dict[str, np.ndarray]:
     before, asked = ([pasts[int(row)] for row in rows] for rows in (train, test))
     return naive.forecasts(before, goals, asked, target.options["horizon"], target.options["read"])
+
+
+def _bytes(
+    field: Field, modality: Modality, examples: Sequence[Any], train: np.ndarray, test: np.ndarray
+) -> dict[str, np.ndarray]:
+    windows = [[w for w in modality.windows(field, examples[int(row)]) if w is not None] for row in test]
+    return naive.hidden_bytes([examples[int(row)] for row in train], windows)
 
 
 def _whole(goals: np.ndarray) -> np.ndarray:

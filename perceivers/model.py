@@ -79,12 +79,12 @@ class Model(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target."""
         predictions = self(batch)
-        return {field.name: target.loss(predictions[field.name], batch[field.name]) for field, target in self.asked}
+        return {f.name: target.loss(predictions[f.name], batch[target.reads or f.name]) for f, target in self.asked}
 
     def answers(self, batch: Batch) -> dict[str, Tensor]:
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
         predictions = self(batch)
-        return {field.name: target.answer(predictions[field.name].float()) for field, target in self.asked}
+        return {field.name: target.answer(predictions[field.name].float(), batch) for field, target in self.asked}
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -1,12 +1,12 @@
-"""Simple forecasts of a series from its own past: what a model must beat to have learned anything.
+"""Simple answers to what a series or a text itself asks: what a model must beat to have learned anything.
 
 Not concerned with other baselines (`baselines.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 MOST_ROWS, MOST_STEPS = 5_000, 512  # of the linear model
 LEAST_CORRELATION, NEARLY = 0.3, 0.9  # of a season; of the highest: multiples of a season are as high
@@ -95,3 +95,34 @@ def _filled(values: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:
             np.interp(np.arange(len(channel)), there, channel[there]) if len(there) else np.zeros(len(channel))
         )
     return np.stack(columns, axis=1)
+
+
+# Bytes ------------------------------------------------------------------------------------------------------------
+def hidden_bytes(
+    train: Sequence[Int[np.ndarray, " m"] | None], windows: Sequence[Sequence[Int[np.ndarray, " m"]]]
+) -> dict[str, Float[np.ndarray, "n 2"]]:
+    """[bits, bytes] that the hidden bytes of the test windows (-2 - byte) take by how often bytes come in train, and by
+    how often they come after the byte before, where that one is shown; what never came is smoothed.
+    """
+    pairs = np.zeros((256, 256))
+    for example in train:
+        if example is not None:
+            shown = (example[:-1] >= 0) & (example[1:] >= 0)
+            np.add.at(pairs, (example[:-1][shown], example[1:][shown]), 1)
+    alone = (pairs.sum(0) + 1 / 256) / (pairs.sum() + 1)
+    after = (pairs + alone) / (pairs.sum(1, keepdims=True) + 1)
+    return {
+        "frequent bytes": np.array([_bits(row, lambda before, byte: alone[byte]) for row in windows]),
+        "the byte before": np.array(
+            [_bits(row, lambda before, byte: after[before, byte] if before >= 0 else alone[byte]) for row in windows]
+        ),
+    }
+
+
+def _bits(windows: Sequence[np.ndarray], probability: Callable[[int, int], float]) -> tuple[float, float]:
+    found = [
+        -np.log2(probability(int(window[i - 1]) if i else -1, -2 - int(window[i])))
+        for window in windows
+        for i in np.flatnonzero(window <= -2)
+    ]
+    return sum(found), float(len(found))

@@ -23,6 +23,7 @@ from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
+from perceivers.modalities.masked import fill
 from perceivers.model import Model
 
 BATCH = 128
@@ -62,7 +63,11 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     frame = table.frame
     place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
     for field in model.schema.targets:
-        for name, values in modality(field).columns(field, found[field.name], proba).items():
+        columns = modality(field).columns(field, found[field.name], proba)
+        if field.modality == "masked":
+            texts = table.frame[field.columns[0]].gather(read).to_list()
+            columns = {field.name: [fill(text, one) for text, one in zip(texts, found[field.name], strict=True)]}
+        for name, values in columns.items():
             by_row = dict(zip(read.tolist(), values, strict=True))
             frame = frame.with_columns(pl.Series(_new_name(frame, name), [by_row.get(row) for row in place]))
     if rows.failed:

@@ -80,7 +80,11 @@ def slices(
 
 
 def row_scores(target: Field, answers: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
-    """(accuracy, 1 where an answer is right) for categories; (mae, how far off it is) for all else."""
+    """(accuracy, 1 where an answer is right) for categories; bits per byte for masked bytes; (mae, how far off it
+    is) for all else.
+    """
+    if target.modality == "masked":
+        return "bits_per_byte", answers[:, 0] / np.maximum(answers[:, 1], 1)
     if target.modality != "category":
         return "mae", np.nanmean(np.abs(answers - truth).reshape(len(truth), -1), axis=1)
     if truth.ndim == 1:

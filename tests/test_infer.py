@@ -287,7 +287,8 @@ def test_a_time_that_is_none():
         ([1.5] * N, "has one value only, 1.5"),
         ([None] * N, "is empty in every row"),
         ([f"answer {i}" for i in range(N)], "reads as text"),
-        ([[0.5, 1.5]] * N, "lists of numbers"),
+        ([[0.5, 1.5]] * N, "has one value only"),
+        ([[[[0.5]]], [[[1.5]]]] * (N // 2), "nested lists"),
     ],
 )
 def test_targets_that_cannot_be_asked(cells, message):
@@ -331,7 +332,7 @@ def test_an_inferred_schema_fits_and_comes_back_from_yaml(tmp_path):
         ("colour", {"modality": "number"}, "reads column 'colour' as number, but its cells are like 'red'"),
         ("height", {"modality": "image"}, "reads column 'height' as image, but its cells are like '0.0'"),
         ("height", {"modality": "text"}, "reads column 'height' as text"),
-        ("colour", {"modality": "text"}, "this version predicts categories and numbers"),
+        ("colour", {"modality": "text"}, "categories, numbers, series and the masked bytes"),
     ],
 )
 def test_schemas_that_disagree_with_the_data(name, changes, message):

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import to_seconds
-from perceivers.data.rules import CLASSES, present
+from perceivers.data.rules import CLASSES, LONG_WORDS, present
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
@@ -21,6 +21,7 @@ CORRELATED = 0.999
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
 LIKELY = 5
+TARGETS = frozenset({"category", "number", "series", "masked"})
 ALIKE = 0.7  # difflib's measure: `color` is like `colour`, `nope` is not like `income`
 
 
@@ -82,10 +83,12 @@ def check_target(table: Table, field: Field) -> None:
     columns = [present(table.frame[name]) for name in field.columns]
     if empty := [cells.name for cells in columns if not len(cells)]:
         raise BadInput(f"{table.name}: target {empty[0]!r} is empty in every row: nothing to learn from")
-    if field.modality not in ("category", "number", "series"):
+    words: Any = columns[0].head(SAMPLE).str.count_matches(r"\S+").median() if columns[0].dtype == pl.String else 0
+    kind = "text" if field.modality == "masked" else field.modality or "nothing"
+    if field.modality not in TARGETS or (field.modality == "masked" and words <= LONG_WORDS):
         raise BadInput(
-            f"{table.name}: target {field.name!r} reads as {field.modality or 'nothing'} ({field.reason}): "
-            "categories, numbers and series are predicted"
+            f"{table.name}: target {field.name!r} reads as {kind} ({field.reason}): "
+            "categories, numbers, series and the masked bytes of texts of more than three words are predicted"
         )
     for cells in columns:
         if cells.hash().n_unique() == 1:
@@ -115,7 +118,7 @@ def _fits(cells: pl.Series, field: Field) -> bool:
         return dtype == pl.String or dtype.is_nested()
     if field.modality == "series":
         return dtype == pl.String or dtype.is_nested() or dtype.is_numeric()
-    if field.modality == "text":
+    if field.modality in ("text", "masked"):
         return dtype == pl.String
     if field.modality == "category" and field.options.get("labels") != "many":
         return not dtype.is_nested()

@@ -56,7 +56,7 @@ def infer(
         return infer_long(table, targets, Long(time, series, horizon), group=group)
     split = Split(column=_split_column(table, targets), group=group, time=time)
     fields = tuple(_field(column, split) for column in columns(table, targets))
-    fields = _with_pasts(table, _with_times(table, fields))
+    fields = _with_masked(_with_pasts(table, _with_times(table, fields)))
     for field in fields:
         if field.role == "target":
             check_target(table, field)
@@ -110,6 +110,25 @@ def _with_pasts(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
         changed[past.name] = changed[past.name].with_options(own_scale=True)
         changed[target.name] = replace(target.with_options(past=past.name), reason=reason)
     return tuple(changed.get(f.name, f) for f in fields)
+
+
+def _with_masked(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """A text that is a target is read with bytes masked, and these are asked."""
+    found = []
+    for field in fields:
+        if field.modality == "text" and field.role == "target":
+            source = Field(
+                f"{field.name}.masked",
+                "masked",
+                "input",
+                field.columns,
+                {},
+                "the text without the bytes that are asked",
+            )
+            found += [replace(field, modality="masked", reason=f"{field.reason}: its masked bytes"), source]
+        else:
+            found.append(field)
+    return tuple(found)
 
 
 def _alike(one: pl.Series, other: pl.Series) -> bool:

@@ -211,7 +211,7 @@ def _dates(column: Column) -> Reading | None:
 
 
 def _long_text(column: Column) -> Reading | None:
-    if not column.is_string or column.target:
+    if not column.is_string or (column.target and column.distinct <= TEXT_DISTINCT * len(column.cells)):
         return None
     words: Any = column.sample(SAMPLE_CELLS).str.count_matches(r"\S+").median()
     return Reading("text", {}, f"a median of {words:g} words") if words > LONG_WORDS else None

@@ -11,12 +11,13 @@ from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
 from perceivers.modalities.image import Image
+from perceivers.modalities.masked import Masked
 from perceivers.modalities.number import Number
 from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series())
+KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Masked())
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

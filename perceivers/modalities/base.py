@@ -153,7 +153,12 @@ class Inputs(nn.Module, ABC):
 
 
 class Target(nn.Module, ABC):
-    """Asks for one field: queries, a head that reads the outputs, and a loss. `batch` holds the parts of all inputs."""
+    """Asks for one field: queries, a head that reads the outputs, and a loss. `batch` holds the parts of all inputs.
+
+    reads: the input whose part holds the truth; None: the field's own
+    """
+
+    reads: str | None = None
 
     def __init__(self, num_queries: int, channels: int):
         super().__init__()
@@ -172,7 +177,7 @@ class Target(nn.Module, ABC):
         """The loss of each row."""
 
     @abstractmethod
-    def answer(self, prediction: Tensor) -> Tensor:
+    def answer(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Raw prediction → what may be averaged over windows: probabilities, or values in the field's units."""
 
 

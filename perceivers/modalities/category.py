@@ -286,7 +286,7 @@ class CategoryTarget(Target):
         )
         return found * present
 
-    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    def answer(self, prediction: Float[Tensor, "b k"], batch: Batch) -> Float[Tensor, "b k"]:
         return prediction.softmax(-1)
 
 
@@ -308,5 +308,5 @@ class LabelsTarget(Target):
         found = binary_cross_entropy_with_logits(prediction, truth, reduction="none").mean(-1)
         return found * ~missing
 
-    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    def answer(self, prediction: Float[Tensor, "b k"], batch: Batch) -> Float[Tensor, "b k"]:
         return prediction.sigmoid()

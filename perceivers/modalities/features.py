@@ -33,6 +33,15 @@ def texts() -> Pipeline:
     return make_pipeline(FunctionTransformer(_decode_all), make_union(words, characters))
 
 
+def masked() -> Pipeline:
+    """int16 of `Masked` → the same; what is asked is left out."""
+    return make_pipeline(FunctionTransformer(_shown), texts())
+
+
+def _shown(examples: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    return [None if example is None else example[example >= 0].astype(np.uint8) for example in examples]
+
+
 def _decode_all(examples: Sequence[np.ndarray | None]) -> list[str]:
     return [decode(example) for example in examples]
 

@@ -114,7 +114,7 @@ class SeriesTarget(Target):
         squares = there * (prediction - part["values"]) ** 2
         return squares.sum(-1) / there.sum(-1).clamp(min=1)
 
-    def answer(self, prediction: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    def answer(self, prediction: Float[Tensor, "b n"], batch: Batch) -> Float[Tensor, "b n"]:
         values = rearrange(prediction, "b (h k) -> b h k", k=self.k)
         return rearrange(values * self.std + self.mean, "b h k -> b (h k)")
 

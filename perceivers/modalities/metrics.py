@@ -1,4 +1,4 @@
-"""Metrics with their 95 % intervals: classification, several labels at once, regression, forecasts.
+"""Metrics with their 95 % intervals: classification, several labels at once, regression, forecasts, masked bytes.
 
 Every metric is a function of row weights, so that one definition gives the value (all weights 1) and the bootstrap
 (weights = how often a row was drawn). What is undefined, such as the AUROC of one class, is None and never NaN.
@@ -120,6 +120,15 @@ def forecast(
     }
 
 
+def coding(
+    bits: Float[np.ndarray, " n"], count: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None
+) -> Metrics:
+    """Bits per byte: of all rows together, given the bits that each takes for so many bytes. Raises ValueError."""
+    bits, count = np.asarray(bits, float), np.asarray(count, float)
+    _check(bits[:, None], count, groups, count.shape == bits.shape)
+    return {"n": len(bits), "bits_per_byte": _interval(_per, (bits, count), groups, MOST_ROWS)}
+
+
 def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None, fits: bool) -> None:
     if answers.ndim != 2 or not fits:
         raise ValueError(f"answers must be (n k) and truth one for each, got {answers.shape} and {truth.shape}")
@@ -132,6 +141,10 @@ def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None,
 # Statistics: arrays whose first axis is the rows → a function of row weights (n r) → values (… r) --------------------
 def _mean(x: Float[np.ndarray, " n"]) -> Weighted:
     return lambda weights: _ratio(x @ weights, weights.sum(0))
+
+
+def _per(total: Float[np.ndarray, " n"], count: Float[np.ndarray, " n"]) -> Weighted:
+    return lambda weights: _ratio(total @ weights, count @ weights)
 
 
 def _auroc(scores: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> Weighted:

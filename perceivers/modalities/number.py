@@ -255,5 +255,5 @@ class NumberTarget(Target):
         """The mean over columns; a missing one counts 0."""
         return (part["present"] * (prediction - part["values"]) ** 2).mean(-1)
 
-    def answer(self, prediction: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    def answer(self, prediction: Float[Tensor, "b k"], batch: Batch) -> Float[Tensor, "b k"]:
         return prediction * self.std + self.mean

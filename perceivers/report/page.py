@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from perceivers.files import write_atomic
-from perceivers.report import classes, distances, fails, figures, forecasts, looks, verdict
+from perceivers.report import classes, distances, fails, figures, forecasts, looks, masked, verdict
 from perceivers.report.summary import Summary, TargetResult
 
-PANELS = {"number": distances, "category": classes, "series": forecasts}
+PANELS = {"number": distances, "category": classes, "series": forecasts, "masked": masked}
 MOST_LETTERS = 60  # of a name in a table
 
 
