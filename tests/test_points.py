@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -13,7 +14,7 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.cloud import Scatter
 from perceivers.modalities.points import ROTATIONS, Points, _rotation
-from perceivers.modalities.points_input import farthest, neighbours
+from perceivers.modalities.points_input import NEIGHBOURS, farthest, invariants, neighbours
 
 RNG = np.random.default_rng(0)
 CHANNELS = 13
@@ -111,10 +112,33 @@ def test_farthest_points_and_neighbours_are_those_of_the_definition():
     centres = torch.tensor(points[:, :5])
     index, known = neighbours(centres, torch.tensor(points), torch.tensor(mask))
     for row, there in enumerate(mask):
-        count = min(32, there.sum())
+        count = min(NEIGHBOURS, there.sum())
         _, nearest = cKDTree(points[row, there]).query(points[row, :5], count)
         for given, sure, expected in zip(index[row], known[row], nearest, strict=True):
             assert set(given[sure].tolist()) == set(expected.tolist())
+
+
+def test_invariants_stay_when_the_cloud_is_turned_and_know_a_ball_from_a_plane():
+    ball = RNG.normal(size=(2_000, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    plane = np.column_stack([RNG.uniform(-1, 1, (2_000, 2)), np.ones(2_000)])
+    turn = Rotation.random(random_state=0).as_matrix()
+    found = []
+    for cloud in (ball, ball @ turn, plane, plane @ turn):
+        points = torch.tensor(cloud)[None]
+        centres = points[:, :7]
+        near, known = neighbours(centres, points, torch.ones(1, 2_000, dtype=torch.bool))
+        about = points[0][near] - rearrange(centres, "b m i -> b m 1 i")
+        found.append(invariants(about, known, centres))
+    for before, after in (found[:2], found[2:]):
+        assert torch.allclose(before, after, atol=1e-6)
+    height, aside, far, outwards, flat = found[0].unbind(-1)
+    assert torch.allclose(height, -(height**2 + aside**2) / 2, atol=0.02)  # on a ball of radius 1 below its tangent
+    assert torch.allclose(far, torch.ones_like(far))
+    assert outwards.min() > 0.98
+    assert flat.max() < 0.05
+    assert found[2][..., 0].abs().max() < 1e-6  # nothing stands out of a plane
+    assert found[2][..., 4].max() < 1e-6
 
 
 @pytest.mark.parametrize("how", ROTATIONS)

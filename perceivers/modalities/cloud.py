@@ -12,6 +12,7 @@ from jaxtyping import Float
 from perceivers.modalities.shaded import COLOUR, Shaded
 
 SIDE, GAP = 130, 20  # of a view in an SVG, and between the two
+LEAST = 0.05  # of the weights that are shown in colour
 SIDES = ((0, 2, 1), (0, 1, 2))  # right, up, towards the eye: from the front, from above
 
 
@@ -44,8 +45,9 @@ class Scatter(Shaded):
         for i in np.argsort(self.points[:, depth]):
             x, y = left + half + (half - 3) * self.points[i, right], half - (half - 3) * self.points[i, up]
             near, weight = (self.points[i, depth] + 1) / 2, self.weights[i]
-            colour = f' fill="rgb{COLOUR}"' if weight > 0.05 else ""
-            opacity = max(0.25 + 0.5 * near, weight)
+            shaded = weight > LEAST
+            colour = f' fill="rgb{COLOUR}"' if shaded else ""
+            opacity = 0.3 + 0.7 * weight if shaded else 0.25 + 0.5 * near
             drawn.append(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{0.8 + 0.7 * near:.1f}" opacity="{opacity:.2f}"{colour}/>'
             )
@@ -54,9 +56,8 @@ class Scatter(Shaded):
     def draw(self, axes: Any) -> None:
         axes.axis("off")
         axes.set_aspect("equal")
-        colours = np.where(self.weights[:, None] > 0.05, np.array(COLOUR) / 255, 0.3)
+        colours = 0.35 + self.weights[:, None] * (np.array(COLOUR) / 255 - 0.35)
         for i, (right, up, depth) in enumerate(SIDES):
             order = np.argsort(self.points[:, depth])
-            alpha = np.maximum(0.25 + 0.25 * (self.points[order, depth] + 1), self.weights[order])
             x, y = self.points[order, right] + 2.3 * i, self.points[order, up]
-            axes.scatter(x, y, s=3, c=np.column_stack([colours[order], alpha.clip(0, 1)]), linewidths=0)
+            axes.scatter(x, y, s=9, c=colours[order], linewidths=0)

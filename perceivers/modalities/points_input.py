@@ -4,33 +4,35 @@ Not concerned with where clouds come from (`points.py`).
 """
 
 import torch
-from einops import rearrange, reduce, repeat
+from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, relu
 
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
 
-CENTRES, NEIGHBOURS = 64, 32  # tokens of a cloud, and points of a token
-WIDTH = 128
+CENTRES, NEIGHBOURS = 64, 24  # tokens of a cloud, and points of a token
+HIDDEN, WIDTH = 64, 96
+INVARIANTS = 5
 REACH = 3.0  # positions: so many root mean squares are 1, and nothing is farther than twice that
 NUM_BANDS, RESOLUTION = 8, 16
 
 
 class PointsInput(nn.Module):
-    """Clouds → a token for each patch of 32 neighbours (b m channels), m ≤ 64.
+    """Clouds → a token for each patch of 24 neighbours (b m channels), m ≤ 64.
 
     The centres of patches are points as far from each other as can be (Qi et al. 2017, "PointNet++", section 3.2). A
-    token is the maximum over its points of what a small network makes of each (Qi et al. 2017, "PointNet"), from where
-    it lies about the centre and its features, and the centre's coordinates and their Fourier features.
+    token is the maximum over its points of what a small network makes of each (Qi et al. 2017, "PointNet"): of its
+    features, of where it lies about the centre, and of what no turn of the cloud changes: how high it stands on the
+    patch and how far out (Deng et al. 2018, "PPFNet"). The centre's coordinates and their Fourier features are added.
     """
 
     def __init__(self, features: int, channels: int):
         super().__init__()
-        self.point = linear(6 + features, WIDTH // 2)
-        self.pooled = linear(WIDTH // 2, WIDTH)
+        self.point = linear(6 + INVARIANTS + features, HIDDEN)
+        self.pooled = linear(HIDDEN, WIDTH)
         self.to_channels = linear(WIDTH, channels)
         self.size = linear(1, channels)
         self.positions = linear(fourier_channels(3, NUM_BANDS), channels)
@@ -48,8 +50,9 @@ class PointsInput(nn.Module):
             known = known & mask.unsqueeze(-1)
             about = places - rearrange(centres, "b m i -> b m 1 i")
             about = about / _reach(about, known)
-        x = gelu(self.point(torch.cat([about, places / REACH, _at(part["features"], near)], dim=-1)))
-        x = gelu(reduce(self.pooled(x), "b m k w -> b m w", "max"))
+            turned = invariants(about, known, centres)
+        x = relu(self.point(torch.cat([about, places / REACH, turned, _at(part["features"], near)], dim=-1)))
+        x = gelu(self.pooled(x).max(dim=2).values)
         place = (centres / REACH).clamp(-2, 2)
         positions = self.positions(fourier_features(place, NUM_BANDS, 3 * [RESOLUTION]))
         return self.to_channels(x) + positions + self.size(part["size"][:, None, None]) + self.field(1), mask
@@ -78,6 +81,28 @@ def neighbours(
     distance = torch.cdist(centres, points).masked_fill(~mask[:, None], torch.inf)
     found = distance.topk(min(NEIGHBOURS, points.shape[1]), largest=False, sorted=False)
     return found.indices, found.values.isfinite()
+
+
+@torch.no_grad()
+def invariants(
+    about: Float[Tensor, "b m k 3"], known: Bool[Tensor, "b m k"], centres: Float[Tensor, "b m 3"]
+) -> Float[Tensor, "b m k 5"]:
+    """For each point its height over the patch, outwards, and its distance from the axis there; for each patch how far
+    its centre lies from the middle of the cloud, how much of that along the axis, and how flat it is.
+    """
+    weighted = about * known.unsqueeze(-1)
+    covariance = einsum(weighted, about, "b m k i, b m k j -> b m i j") / known.sum(-1).clamp(min=1)[..., None, None]
+    spread, axes = torch.linalg.eigh(covariance)
+    normal = axes[..., 0]
+    outwards = (centres * normal).sum(-1, keepdim=True)
+    normal = torch.where(outwards < 0, -normal, normal)
+    height = einsum(about, normal, "b m k i, b m i -> b m k")
+    aside = (about.square().sum(-1) - height.square()).clamp(min=0).sqrt()
+    far = centres.norm(dim=-1)
+    flat = spread[..., 0].clamp(min=0).sqrt()
+    of_patch = torch.stack([far, outwards.abs().squeeze(-1), flat], dim=-1)
+    of_patch = repeat(of_patch, "b m i -> b m k i", k=about.shape[2])
+    return torch.cat([torch.stack([height, aside], dim=-1), of_patch], dim=-1)
 
 
 def _at(values: Float[Tensor, "b n c"], index: Int[Tensor, "b *m"]) -> Float[Tensor, "b *m c"]:

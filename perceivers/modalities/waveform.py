@@ -71,7 +71,7 @@ class Waveform(Shaded):
         axes.imshow(self.spectrogram, origin="lower", cmap="gray_r", vmin=0, vmax=255, aspect="auto", extent=extent)
         for i, weight in enumerate(self.weights):
             axes.axvspan(i, i + 1, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0)
-        axes.vlines(np.arange(w) + 0.5, self.lows, self.highs, color="#444", linewidth=1)
+        axes.fill_between(np.arange(w) + 0.5, self.lows, self.highs, color="#444", linewidth=0.5)
         axes.set(xlim=(0, w), ylim=(-3, 1))
 
     def _png(self) -> str:
