@@ -12,7 +12,7 @@ from PIL import Image
 import perceivers as pv
 
 PLACE = Path(__file__).with_suffix(".png")
-WINDOW, HEIGHT = (900, 2200), 1500  # taken, and kept
+WINDOW, HEIGHT = (900, 2200), 1350  # taken, and kept
 STEPS = 250
 
 
