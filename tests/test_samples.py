@@ -4,7 +4,9 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from perceivers.data.infer import infer
-from perceivers.data.sources import read
+from perceivers.data.loading import cells
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table, read
 from perceivers.errors import BadInput
 
 
@@ -39,3 +41,23 @@ def test_diabetes():
 def test_an_unknown_sample_lists_the_known_ones():
     with pytest.raises(BadInput, match="digits, breast_cancer, wine, diabetes, shapes; did you mean sample:digits"):
         read("sample:digit")
+
+
+def test_arrays_of_a_sample_stay_arrays_on_their_way_and_lists_stay_lists():
+    table = Table(
+        pl.DataFrame(
+            {
+                "whole": pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.UInt8, 2)),
+                "gaps": pl.Series([[1, 2], None], dtype=pl.Array(pl.UInt8, 2)),
+                "lists": [[1, 2], [3]],
+            }
+        ),
+        "t",
+        None,
+    )
+    fields = [Field(name, "series", "input", (name,)) for name in table.frame.columns]
+    whole, gaps, lists = (cells(table, field) for field in fields)
+    assert [array.dtype for array in whole] == [np.uint8] * 2
+    np.testing.assert_array_equal(whole, [[1, 2], [3, 4]])
+    assert gaps == [[1, 2], None]
+    assert lists == [[1, 2], [3]]

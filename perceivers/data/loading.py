@@ -48,8 +48,16 @@ def cells(table: Table, field: Field) -> Sequence[Any]:
     """The cells of a field: values, or tuples of values where it has several columns."""
     if field.name in table.views:
         return table.views[field.name]
-    columns = [table.frame[name].to_list() for name in field.columns]
+    columns = [_values(table.frame[name]) for name in field.columns]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def _values(column: pl.Series) -> list[Any]:
+    """Arrays stay arrays: as nested lists they would take ten times the memory."""
+    if not isinstance(column.dtype, pl.Array) or column.null_count():
+        return column.to_list()
+    array = column.to_numpy()
+    return list(array) if array.dtype.kind in "iuf" else column.to_list()
 
 
 def with_target(table: Table, targets: Sequence[Field]) -> np.ndarray:
