@@ -31,6 +31,7 @@ pygments_style, pygments_dark_style = "friendly", "github-dark"
 highlight_language = "text"
 default_role = "code"
 smartquotes = False  # -- is no dash in --target
+autodoc_inherit_docstrings = False  # forward would have what torch says of every module
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
