@@ -152,7 +152,6 @@ def _run(
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
-    _note_rows(folder, data)
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
     model = Model(data.schema, defaults.perceiver(resolved))
@@ -163,6 +162,7 @@ def _run(
         folder.write_config(resolved.to_dict())
     else:
         resolved = folder.resolved(stored, config)
+    _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     say(
         f"{data.table.name}: {rows} rows; "
