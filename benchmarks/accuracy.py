@@ -3,7 +3,8 @@
 Each row of the table is a data set, trained with default settings and a time budget, on its own split or on folds.
 Finished runs are kept in benchmarks/results.json; a second start goes on where the first stopped. `--again` forgets
 the rows that are named. Rows whose data are neither samples nor in an installed package need `--data DIR`, the folder
-that holds them or such packages unpacked, and are not run without it. Not concerned with how a model is trained.
+that holds them or such packages unpacked, and are not run without it. `--baselines` adds a small CNN, RNN and
+Transformer encoder, one run each in the time of ours. Not concerned with how a model is trained.
 """
 
 import argparse
@@ -21,13 +22,14 @@ import numpy as np
 import torch
 
 import perceivers
-from benchmarks import packages
+from benchmarks import packages, rivals
 from perceivers.data import infer, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.data.sources import Table
+from perceivers.evaluate import evaluate
 from perceivers.files import write_atomic
 from perceivers.training.config import Config, Training
-from perceivers.training.train import train
+from perceivers.training.train import prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE, PAGE, RUNS = ROOT / "benchmarks/results.json", ROOT / "docs/results.md", ROOT / "runs/benchmarks"
@@ -128,6 +130,21 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
     }
 
 
+def compete(row: Row, source: str | Path | Table) -> dict[str, dict[str, Any]]:
+    """The neural baselines after the time of one of our runs, on its rows: {name: metric and time}."""
+    table = sources.read(source)
+    data = prepare(table, infer.infer(table, targets_of(row), group=row.group), parts_of(row, source, 0))
+    found = {}
+    for name, rival in rivals.rivals(data).items():
+        began = time.monotonic()
+        model = rivals.compete(rival, data, 60 * row.minutes, seed=0)
+        ((evaluation,), _) = evaluate(model, data.table, data.parts["test"])
+        metric = evaluation.metrics[row.metric]
+        found[name] = {**metric, "seconds": round(time.monotonic() - began, 1)}
+        print(f"{row.name}: {name} {row.metric} {metric['value']:.4f}", flush=True)
+    return found
+
+
 def interval(row: Row, runs: list[dict[str, Any]]) -> tuple[float, float, float]:
     """The mean over runs and its 95 % interval: of one run its own, of several Student's t over the runs."""
     values = [r["value"] for r in runs]
@@ -150,8 +167,11 @@ def page(store: dict[str, Any]) -> str:
         f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}, "
         f"perceivers {perceivers.__version__}.",
         "",
-        "| data | metric | test rows | budget | slowest run | perceivers | asked | baselines, same split | elsewhere |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "Neural baselines learned once, for the first fold or seed, in the time of one of our runs.",
+        "",
+        "| data | metric | test rows | budget | slowest run | perceivers | asked | baselines, same split "
+        "| neural baselines | elsewhere |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
         runs = [store[key] for number in range(row.runs) if (key := f"{row.name}/{number}") in store]
@@ -159,15 +179,16 @@ def page(store: dict[str, Any]) -> str:
             lines.append(f"| {row.name} | {row.metric} | not run |")
             continue
         mean, low, high = interval(row, runs)
-        rivals = ", ".join(
+        simple = ", ".join(
             f"{name} {statistics.mean(r['baselines'][name] for r in runs):.3f}" for name in runs[0]["baselines"]
         )
+        neural = ", ".join(f"{name} {r['value']:.3f}" for name, r in store.get(f"{row.name}/neural", {}).items()) or "–"
         times = f", {row.folds} folds" if row.folds > 1 else f", {row.seeds} seeds" if row.seeds > 1 else ""
         n = sum(r["n"] for r in runs) // row.seeds
         lines.append(
             f"| {row.name}{times} | {row.metric} | {n:,} | {60 * row.minutes:.0f} s "
             f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {row.must or '–'} "
-            f"| {rivals} | {row.reference} |"
+            f"| {simple} | {neural} | {row.reference} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -179,6 +200,7 @@ def main() -> None:
         "rows", nargs="*", choices=[[], *(row.name for row in ROWS)], help="rows to run; all by default"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of data that no package holds")
+    parser.add_argument("--baselines", action="store_true", help="run the neural baselines, not ours")
     parser.add_argument("--again", action="store_true", help="forget earlier runs of these rows")
     arguments = parser.parse_args()
     store = json.loads(STORE.read_text()) if STORE.exists() else {}
@@ -188,12 +210,13 @@ def main() -> None:
         if source is None:
             print(f"{row.name}: not run: neither a package nor the folder of --data has {row.data}")
             continue
-        for number in range(row.runs):
-            key = f"{row.name}/{number}"
-            if key in store and not arguments.again:
+        keys = [f"{row.name}/{number}" for number in range(row.runs)]
+        for number, key in enumerate([f"{row.name}/neural"] if arguments.baselines else keys):
+            if (key in store and not arguments.again) or (arguments.baselines and row.horizon):
                 continue
-            store[key] = run(row, source, number)
-            print(f"{key}: {row.metric} {store[key]['value']:.4f} in {store[key]['seconds']} s", flush=True)
+            store[key] = compete(row, source) if arguments.baselines else run(row, source, number)
+            if not arguments.baselines:
+                print(f"{key}: {row.metric} {store[key]['value']:.4f} in {store[key]['seconds']} s", flush=True)
             write_atomic(STORE, json.dumps(store, indent=1) + "\n")
     PAGE.parent.mkdir(exist_ok=True)
     write_atomic(PAGE, page(store))
