@@ -5,6 +5,7 @@
 >>> model.evaluate("sample:wine")                      # doctest: +SKIP
 
 Importing is cheap: torch loads when a model is made.
+Not concerned with what the names do: each has its home.
 """
 
 from importlib import import_module

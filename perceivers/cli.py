@@ -23,7 +23,7 @@ from perceivers.terminal import say
 
 app = App(
     name="perceivers",
-    help="One model for any data: train, test and use a Perceiver IO on tables, text and pictures.",
+    help="One model for any data: a Perceiver IO for tables, text, pictures, sound, points and series.",
     version=__version__,
     help_format="plaintext",
     default_parameter=Parameter(negative=()),

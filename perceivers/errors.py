@@ -1,4 +1,7 @@
-"""The errors that a user meets. Each is one line: what is wrong, where, and what would mend it."""
+"""The errors that a user meets. Each is one line: what is wrong, where, and what would mend it.
+
+Not concerned with how they are shown (`cli.py`).
+"""
 
 
 class BadInput(ValueError):

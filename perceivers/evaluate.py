@@ -1,6 +1,6 @@
 """How good a model is on given rows: every metric with its 95 % interval, and the n that was really used.
 
-Not concerned with drawing it (`report.py`) nor with the definitions of metrics (`modalities/metrics.py`).
+Not concerned with drawing it (`perceivers.report`) nor with the definitions of metrics (`modalities/metrics.py`).
 """
 
 from dataclasses import dataclass

@@ -40,6 +40,7 @@ SHARE = (
     "share of the answer: |Shapley value| of the field over their sum, from the change of {what} when fields are "
     "made missing"
 )
+WHAT = {"category": "the log-probability of the answer", "masked": "the bits per byte of what is asked"}  # else a value
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def average(explanations: list[Explanation]) -> Average:
 
 def method(model: Model, target: Field) -> dict[str, str]:
     """The formulas in words, with what was done for this many fields."""
-    what = "the log-probability of the answer" if target.modality == "category" else "the predicted value"
+    what = WHAT.get(str(target.modality), "the predicted value")
     count = len(model.schema.inputs)
     if count == 1:  # it has the whole answer
         return {"attention": ATTENTION}

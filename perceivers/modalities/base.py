@@ -1,10 +1,9 @@
 """The contract of a modality: one kind of data, in one file. To add a kind of data is to write one such file.
 
-Not concerned with where rows come from (`perceivers.data`) nor with the Perceiver in the middle.
-
 A cell's way: `read` (one cell → an example) or `read_all` (a column at once) → `collate` (examples → tensors, a
 *part* of the batch) → `augment` (in training) → the module of `inputs` → an array (b m c).
 An answer's way: the queries of `target` → outputs (b o e) → prediction → loss, or `answer` → `columns`, `metrics`.
+Not concerned with where rows come from (`perceivers.data`) nor with the Perceiver in the middle.
 """
 
 import math

@@ -1,7 +1,7 @@
 """From samples to energies in bands: filters that are learned on the raw waveform, or the fixed log-mel spectrogram.
 
 Both give frames of the same rate and width, so that one can stand for the other.
-Not concerned with tokens or positions (`audio.py`).
+Not concerned with tokens or positions (`audio_input.py`).
 """
 
 import math

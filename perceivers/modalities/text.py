@@ -1,6 +1,6 @@
 """Text as UTF-8 bytes: no tokenizer, no vocabulary.
 
-Not concerned with asking for text: it is an input.
+Not concerned with asking for text: here it is an input, `masked.py` asks for its bytes.
 """
 
 import html

@@ -1,6 +1,6 @@
 """Pictures for the ImageNet models: centre crop, resize to 224, normalise.
 
-A picture is (h w 3), uint8, RGB. Not concerned with files: `perceivers.modalities.image` reads them.
+A picture is (h w 3), uint8, RGB. Not concerned with files: `perceivers.modalities.pixels` reads them.
 """
 
 from collections.abc import Callable, Sequence

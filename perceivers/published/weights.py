@@ -1,7 +1,7 @@
 """Files of weights into models, strictly: every tensor used once, every shape checked.
 
 Reads safetensors (whole or in shards), `pytorch_model.bin` (weights only) and Haiku's pickles (`unpickle.py`).
-Not concerned with configurations (`hub.py`).
+Not concerned with configurations (`config.py`).
 """
 
 import json

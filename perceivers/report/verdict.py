@@ -1,6 +1,6 @@
 """Metrics in words: how numbers are written, and whether a model is better than its baselines.
 
-Not concerned with pages or pictures (`report.py`).
+Not concerned with pages or pictures (`page.py`, `figures.py`).
 """
 
 from collections.abc import Mapping

@@ -68,7 +68,9 @@ class Training:
     """Of each product on the CPU; by default all, or one where that is measured to be faster."""
 
 
-COMMAND_LINE = frozenset({"data", "target", "out", "group", "time", "schema", "config"})  # of `train`, not of a run
+COMMAND_LINE = frozenset(
+    {"data", "target", "out", "group", "time", "series", "horizon", "schema", "config"}
+)  # of `train`, not of a run
 _ABOVE_ZERO = (lambda v: v > 0, "a number above 0")
 _SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
 _NOT_NEGATIVE = (lambda v: v >= 0, "0 or above")

@@ -1,6 +1,7 @@
 """From a table and a question to a run folder: fit the schema, train, evaluate, report.
 
-Not concerned with how a step is taken (`module.py`) nor with what the flags are called (`perceivers/cli.py`).
+Not concerned with how a step is taken (`module.py`) nor with what the flags are called
+(`perceivers/commands/train.py`).
 """
 
 import io
