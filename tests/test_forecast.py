@@ -49,7 +49,7 @@ def test_channels_are_kept_apart():
     assert kind.columns(field, examples, False)["y"] == [cell.tolist() for cell in cells]
     target = kind.target(field.with_options(given={}), 8)
     part = kind.collate(field, examples)
-    np.testing.assert_allclose(target.answer(part["values"]), examples, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(target.answer(part["values"], {}), examples, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_steps_that_have_a_value():
@@ -218,3 +218,36 @@ def test_a_list_that_follows_a_list(tmp_path):
     assert answers["next"].list.len().to_list() == [4, 4, 4]
     other = frame.with_columns(next=pl.Series((waves[:, 12:] * 1e4).tolist()))
     assert infer.infer(sources.read(other), ["next"])["next"].options.get("past") is None
+
+
+def curves(rows=800):
+    """Values at uneven times of a wave, and others of them asked."""
+    random = np.random.default_rng(5)
+    out = []
+    for _ in range(rows):
+        start, shift, count = random.uniform(0, 1e6), random.uniform(0, 6), int(random.integers(2, 6))
+        seen, asked = np.sort(random.uniform(0, 10, 30)), random.uniform(0, 10, count)
+        values = [np.sin(t + shift) for t in (seen, asked)]
+        out.append({"t": start + seen - seen[0], "x": values[0], "when": start + asked - seen[0], "y": values[1]})
+    return pl.DataFrame([{name: cell.tolist() for name, cell in row.items()} for row in out])
+
+
+def test_values_at_asked_times(tmp_path):
+    frame = curves()
+    schema = infer.infer(sources.read(frame), ["y"])
+    assert (schema["when"].modality, schema["when"].columns) == ("asked", ("when", "t"))
+    assert schema["y"].options == {"asked": "when"}
+    assert schema["x"].columns == ("t", "x")
+    model = pv.fit(frame, "y", steps=250, size="tiny", out=tmp_path / "run", config=LATEST)
+    assert model.metrics["y"]["mse"]["value"] < 0.6
+    answers = model.predict(frame.drop("y").head(20))
+    assert answers["y"].list.len().to_list() == frame["when"].head(20).list.len().to_list()
+    shuffled = frame.drop("y").head(20).with_columns(pl.col("when").list.reverse())
+    for one, other in zip(answers["y"], model.predict(shuffled)["y"], strict=True):
+        np.testing.assert_allclose(one, other[::-1], atol=1e-4)  # an answer is its own time's alone
+
+
+def test_asked_times_must_be_an_input():
+    field = fitted([[1.0, 2.0]], asked="when")
+    with pytest.raises(BadInput, match="asked: when is no input of asked times; there are none"):
+        modality(field).agree(field, {})

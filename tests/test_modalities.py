@@ -22,6 +22,7 @@ CELLS = {
     "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
+    "asked": [[0.5, 2.0], [1], None, [4.0, 3.0, 9.0]],
     "masked": ["some words", "", None, "more of them, and <mask>"],
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],
 }

@@ -219,7 +219,7 @@ def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:
 
 
 def _duplicates(table: Table, schema: Schema) -> Iterator[str]:
-    names = [name for field in schema.inputs for name in field.columns]
+    names = list(dict.fromkeys(name for field in schema.inputs for name in field.columns))
     if not names or schema.long is not None:  # steps repeat
         return
     count = table.frame.height - table.frame.select(names).hash_rows().n_unique()

@@ -24,6 +24,7 @@ from perceivers.terminal import printable
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
 WIDTH = 120
+ASKED_NAMES = frozenset({"asked", "at", "when"})
 TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
 
 
@@ -103,13 +104,29 @@ def _with_pasts(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     targets = [f for f in fields if f.modality == "series" and f.role == "target"]
     if not targets:
         return fields
-    changed = {f.name: f.with_options(augment=False) for f in inputs}
+    if (asked := _asked(table, inputs, targets)) is not None:
+        time = next((name for f in inputs if (name := f.options.get("time")) is not None), None)
+        columns = (asked.name,) if time is None else (asked.name, time)
+        new = Field(asked.name, "asked", "input", columns, {}, f"the times of the values of {targets[0].name!r}")
+        target = targets[0].with_options(asked=asked.name)
+        others = {f.name: f.with_options(warp=False) for f in inputs} | {new.name: new, target.name: target}
+        return tuple(others.get(f.name, f) for f in fields)
+    changed = {f.name: f.with_options(warp=False) for f in inputs}
     if len(inputs) == len(targets) == 1 and _alike(*(table.frame[f.columns[-1]] for f in (*inputs, *targets))):
         (past,), (target,) = inputs, targets
         reason = f"{target.reason}; goes on from {past.name!r}"
         changed[past.name] = changed[past.name].with_options(own_scale=True)
         changed[target.name] = replace(target.with_options(past=past.name), reason=reason)
     return tuple(changed.get(f.name, f) for f in fields)
+
+
+def _asked(table: Table, inputs: list[Field], targets: list[Field]) -> Field | None:
+    """The input that is named like asked times, and in each row is as long as the only target."""
+    named = [f for f in inputs if f.name.lower() in ASKED_NAMES and isinstance(table.frame[f.name].dtype, pl.List)]
+    if len(named) != 1 or len(targets) != 1:
+        return None
+    lengths = [_steps(table.frame[f.name]) for f in (*named, *targets)]
+    return named[0] if (lengths[0] == lengths[1]).all() else None
 
 
 def _with_masked(fields: tuple[Field, ...]) -> tuple[Field, ...]:

@@ -71,7 +71,7 @@ def _numbers(cells: pl.Series) -> bool:
 def _channels(names: list[str], long: Long, taken: set[str]) -> list[Field]:
     """Side by side in one field; where there is a horizon each by itself, so that some may be marked as known."""
     if long.horizon is not None:
-        options = {"time": long.time, "augment": False, "known": False}
+        options = {"time": long.time, "warp": False, "known": False}
         reason = "a step's value; `known: true` where it is known in advance"
         return [Field(name, "series", "input", (long.time, name), options, reason) for name in names]
     if not names:

@@ -165,7 +165,7 @@ def fitted(table: Table, schema: Schema) -> Schema:
 
 def _past(target: Field, long: Long) -> Field:
     columns = (long.time, *(name for name in target.columns if name != long.time))
-    options = {"time": long.time, "own_scale": True, "augment": False}
+    options = {"time": long.time, "own_scale": True, "warp": False}
     return Field(target.name + PAST, "series", "input", columns, options, "the target up to a forecast's origin")
 
 

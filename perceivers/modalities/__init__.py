@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from perceivers.errors import BadInput
+from perceivers.modalities.asked import Asked
 from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
@@ -17,7 +18,7 @@ from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Masked())
+KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Masked(), Asked())
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

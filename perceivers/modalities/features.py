@@ -98,6 +98,15 @@ class Thumbnails(TransformerMixin, BaseEstimator):
         return interpolate(picture, self.size_, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy().ravel()
 
 
+def ends() -> FunctionTransformer:
+    """(n) → how many, the first and the last; NaN where missing."""
+    return FunctionTransformer(_as_ends)
+
+
+def _as_ends(examples: Sequence[np.ndarray | None]) -> np.ndarray:
+    return np.array([(np.nan,) * 3 if e is None else (len(e), e[0], e[-1]) for e in examples])
+
+
 class Resampled(TransformerMixin, BaseEstimator):
     """Series (t, 1 + k) → each of k channels at equal steps: its own where all are of one length, at most 64; and the
     length. NaN where missing.

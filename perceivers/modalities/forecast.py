@@ -11,12 +11,15 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from perceivers.core.attention import linear
+from perceivers.core.positions import fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.base import Batch, Part, Target
 
 MOST_LINEAR = 512  # steps
+NUM_BANDS, RESOLUTION = 32, 64  # of asked times
 
 
 def flat(example: Float[np.ndarray, "t c"] | None, horizon: int) -> Float[np.ndarray, " n"] | None:
@@ -52,8 +55,17 @@ def shared(field: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     name = field.options["past"]
     known = [f for f in inputs.values() if f.modality == "series" and f.options["known"]]
     given = {"given": {f.name: f.options["channels"] for f in known}}
+    asked = field.options["asked"]
+    if asked is not None and (asked not in inputs or inputs[asked].modality != "asked"):
+        raise BadInput(
+            f"{field.name}: asked: {asked} is no input of asked times; there are {', '.join(inputs) or 'none'}"
+        )
     if name is None:
         return given
+    if asked is not None:
+        raise BadInput(
+            f"{field.name}: has a past and asked times: a forecast asks the steps that follow; leave one out"
+        )
     if name not in inputs or inputs[name].modality != "series":
         raise BadInput(f"{field.name}: past: {name} is no input series; there are {', '.join(inputs) or 'none'}")
     past = inputs[name].options
@@ -66,10 +78,47 @@ def shared(field: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_cells(answer: Float[np.ndarray, "b n"], channels: int) -> list[Any]:
-    """Answers as cells: lists, or with several channels lists of lists."""
-    if channels == 1:
-        return answer.tolist()
-    return rearrange(answer, "b (h k) -> b k h", k=channels).tolist()
+    """Answers as cells: lists, or with several channels lists of lists, as long as what was asked (else NaN)."""
+    by_channel = rearrange(answer, "b (h k) -> b k h", k=channels)
+    rows = [row[:, ~np.isnan(row).all(0)].tolist() for row in by_channel]
+    return [row[0] for row in rows] if channels == 1 else rows
+
+
+class AskedTarget(Target):
+    """A query for each time that is asked, at most H → k standardised values; squared error."""
+
+    def __init__(self, options: dict[str, Any], channels: int):
+        super().__init__(1, channels)
+        self.horizon, self.k, self.asked = options["horizon"], options["channels"], options["asked"]
+        self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
+        self.head = linear(channels, self.k)
+        self.register_buffer("mean", torch.tensor(options["mean"]), persistent=False)
+        self.register_buffer("std", torch.tensor(options["std"]), persistent=False)
+
+    def ask(self, batch: Batch) -> Float[Tensor, "b n e"]:
+        times = batch[self.asked]["times"].unsqueeze(-1)
+        return self.queries(len(times)) + self.positions(fourier_features(times, NUM_BANDS, [RESOLUTION]))
+
+    def forward(self, outputs: Float[Tensor, "b n e"], batch: Batch) -> Float[Tensor, "b h"]:
+        values = pad(self.head(outputs), (0, 0, 0, max(0, self.horizon - outputs.shape[1])))[:, : self.horizon]
+        return rearrange(values, "b h k -> b (h k)")
+
+    def loss(self, prediction: Float[Tensor, "b h"], part: Part) -> Float[Tensor, " b"]:
+        """The mean over the times that have a value; 0 where none has."""
+        return mean_square(prediction, part)
+
+    def answer(self, prediction: Float[Tensor, "b h"], batch: Batch) -> Float[Tensor, "b h"]:
+        """NaN where no time was asked."""
+        values = rearrange(prediction, "b (h k) -> b h k", k=self.k) * self.std + self.mean
+        there = batch[self.asked]["there"]
+        there = pad(there, (0, max(0, self.horizon - there.shape[1])))[:, : self.horizon]
+        return rearrange(values.masked_fill(~there.unsqueeze(-1), torch.nan), "b h k -> b (h k)")
+
+
+def mean_square(prediction: Float[Tensor, "b n"], part: Part) -> Float[Tensor, " b"]:
+    """The mean over what is present; 0 where nothing is."""
+    there = part["present"]
+    return (there * (prediction - part["values"]) ** 2).sum(-1) / there.sum(-1).clamp(min=1)
 
 
 class SeriesTarget(Target):
@@ -110,9 +159,7 @@ class SeriesTarget(Target):
 
     def loss(self, prediction: Float[Tensor, "b n"], part: Part) -> Float[Tensor, " b"]:
         """The mean over the steps that have a value; 0 where none has."""
-        there = part["present"]
-        squares = there * (prediction - part["values"]) ** 2
-        return squares.sum(-1) / there.sum(-1).clamp(min=1)
+        return mean_square(prediction, part)
 
     def answer(self, prediction: Float[Tensor, "b n"], batch: Batch) -> Float[Tensor, "b n"]:
         values = rearrange(prediction, "b (h k) -> b h k", k=self.k)

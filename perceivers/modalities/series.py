@@ -34,6 +34,7 @@ from perceivers.modalities.base import (
 from perceivers.modalities.lines import lines
 from perceivers.modalities.series_input import SeriesInput
 from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
+from perceivers.modalities.warp import warp
 
 SAMPLE = 1_000  # series of train that `fit` reads
 TOKENS = 64  # the patch is the smallest that gives at most so many for the longest series of train
@@ -41,18 +42,20 @@ MOST_PATCH = 4_096
 MOST_DRAWN = 240  # steps
 LEAST_SCALE = 0.05  # of train's: a series that hardly moves is not blown up to a full swing
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
-JITTER, SCALE, SHIFT, WARP, CROP, GAPS = 0.05, 0.15, 0.1, 0.06, 0.1, 0.05
+JITTER, SCALE, SHIFT, GAPS = 0.05, 0.15, 0.1, 0.05
+NOISE = 0.1  # where nothing else is changed
 
 
 class Series(Modality):
     """Options: `time` (which of the columns has the times of the steps), `files` (cells are paths of npy files),
     `steps_first` (of nested lists and arrays; None: by train's shapes), `own_scale` (each series is standardised by
-    itself, not by train), `augment` (warped, scaled and shaken in training); and of train: `channels`, `mean` and `std`
-    (of each), `length` (the longest), `step` (the usual time between steps) and `patch` (steps a token).
+    itself, not by train), `augment` (shaken in training, a few steps go missing), `warp` (warped in time, scaled and
+    shifted, too: not where steps or their level are asked); and of train: `channels`, `mean` and `std` (of each),
+    `length` (the longest), `step` (the usual time between steps) and `patch` (steps a token).
 
     In forecasts: `known` (an input reaches `horizon` steps into the future). Of a target: `horizon` (its steps; None:
-    the longest of train), `past` (the input that it goes on from), and of the inputs: `given` (the channels of those
-    that are known), `read` (the steps of its past).
+    the longest of train), `past` (the input that it goes on from), `asked` (the input of its times), and of the inputs:
+    `given` (the channels of those that are known), `read` (the steps of its past).
 
     An example is float64 (t, 1 + k): the time since the first step in usual steps, then k channels, NaN where missing;
     of a target (horizon · k), without the times.
@@ -65,6 +68,7 @@ class Series(Modality):
         "steps_first": None,
         "own_scale": False,
         "augment": True,
+        "warp": True,
         "channels": None,
         "mean": None,
         "std": None,
@@ -74,13 +78,14 @@ class Series(Modality):
         "known": False,
         "horizon": None,
         "past": None,
+        "asked": None,
         "given": None,
         "read": None,
     }
 
     def check(self, field: Any) -> None:
         one_of(field, "time", None, *(field.columns if len(field.columns) > 1 else ()))
-        for option in ("files", "own_scale", "augment", "known"):
+        for option in ("files", "own_scale", "augment", "warp", "known"):
             one_of(field, option, bool)
         one_of(field, "steps_first", bool, None)
         for option in ("channels", "patch", "horizon", "read"):
@@ -90,6 +95,7 @@ class Series(Modality):
         for option in ("length", "step"):
             one_of(field, option, int, float, None)
         one_of(field, "past", str, None)
+        one_of(field, "asked", str, None)
         if not isinstance(field.options["given"], dict | None):
             raise BadInput(
                 f"{field.name}: given must be input fields with their channels, got {field.options['given']!r}"
@@ -99,7 +105,7 @@ class Series(Modality):
         self.check(field)
         chosen = [cells[i] for i in np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
         if field.options["steps_first"] is None:
-            field = field.with_options(steps_first=_steps_first(field, chosen))
+            field = field.with_options(steps_first=steps.steps_first(chosen))
         examples = list(_readable(field, chosen))
         if not examples:
             raise BadInput(f"{field.name}: no series can be read in the rows of train")
@@ -204,18 +210,20 @@ class Series(Modality):
         }
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
-        """Cropped and warped in time, scaled and shifted channel by channel, shaken; a few steps go missing.
+        """Shaken, a few steps go missing; with `warp` cropped and warped in time, scaled and shifted, too.
 
         Um et al. 2017 ("Data augmentation of wearable sensor data"), sections 3.1 to 3.5.
         """
         if not field.options["augment"]:
             return part
         t, k = part["values"].shape[1:]
-        values, present = _warp(part["values"], part["present"], part["length"], uniform("warp", 5) * 2 - 1)
-        change = rearrange(uniform("scale", 2 * k) * 2 - 1, "b (two k) -> two b 1 k", two=2)
-        values = values * (1 + SCALE * change[0]) + SHIFT * change[1]
+        values, present = part["values"], part["present"]
         noise = rearrange(uniform("jitter", 2 * t * k), "b (two t k) -> two b t k", two=2, t=t).sum(0) - 1  # a triangle
-        values = values + JITTER * 6**0.5 * noise
+        if field.options["warp"]:
+            values, present = warp(values, present, part["length"], uniform("warp", 5) * 2 - 1)
+            change = rearrange(uniform("scale", 2 * k) * 2 - 1, "b (two k) -> two b 1 k", two=2)
+            values = values * (1 + SCALE * change[0]) + SHIFT * change[1]
+        values = values + (JITTER if field.options["warp"] else NOISE) * 6**0.5 * noise
         present = present & (uniform("gaps", t) >= GAPS).unsqueeze(-1)
         return {**part, "values": values * present, "present": present}
 
@@ -234,7 +242,8 @@ class Series(Modality):
         )
 
     def target(self, field: Any, channels: int) -> Target:
-        return forecast.SeriesTarget(field.options, channels)
+        kind = forecast.SeriesTarget if field.options["asked"] is None else forecast.AskedTarget
+        return kind(field.options, channels)
 
     def draw(self, field: Any, cell: Any) -> str:
         """A small chart of the channels over time."""
@@ -259,32 +268,16 @@ class Series(Modality):
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         return {field.name: forecast.as_cells(answer, field.options["channels"])}
 
+    def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
+        return np.nan_to_num(answer)
+
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
-        scale = np.tile(field.options["std"], field.options["horizon"])
-        return metrics.forecast(answer, np.asarray(truth), scale, groups)
+        scale, true = np.tile(field.options["std"], field.options["horizon"]), np.asarray(truth)
+        return metrics.forecast(np.where(np.isnan(true), 0.0, answer), true, scale, groups)
 
 
 def _powers() -> list[int]:
     return [2**i for i in range(MOST_PATCH.bit_length())]
-
-
-def _steps_first(field: Any, cells: Sequence[Any]) -> bool:
-    """Whether nested cells list steps, each with its channels: the axis that varies is the steps', else the longer."""
-    shapes = []
-    for cell in cells:
-        for one in cell if isinstance(cell, tuple) else (cell,):
-            if steps.is_ragged(one):
-                return False
-            with suppress(Unreadable):
-                array = steps.as_array(one)
-                if array is not None and array.ndim == 2:
-                    shapes.append(array.shape)
-    if not shapes:
-        return False
-    first, second = (set(sizes) for sizes in zip(*shapes, strict=True))
-    if len(first) == len(second) == 1:
-        return shapes[0][0] > shapes[0][1]
-    return len(first) > len(second)
 
 
 def _readable(field: Any, cells: Sequence[Any]) -> Any:
@@ -312,25 +305,3 @@ def _own_scale(values: Float[np.ndarray, "b t k"]) -> tuple[Float[np.ndarray, "b
     mean = np.where(there, values, 0.0).sum(1) / count
     square = (np.where(there, values - mean[:, None], 0.0) ** 2).sum(1) / count
     return mean, np.sqrt(square + LEAST_SCALE**2)
-
-
-def _warp(
-    values: Float[Tensor, "b t k"], present: Bool[Tensor, "b t k"], length: Tensor, draws: Float[Tensor, "b 5"]
-) -> tuple[Float[Tensor, "b t k"], Bool[Tensor, "b t k"]]:
-    """Each series read at times that run unevenly over most of it, by `draws` in [-1, 1); its length stays."""
-    t = values.shape[1]
-    last = (length - 1).clamp(min=1)[:, None].float()
-    place = (torch.arange(t) / last).clamp(max=1)
-    waves = sum(draws[:, i : i + 1] / (i + 1) * torch.sin((i + 1) * torch.pi * place) for i in range(3))
-    low, high = CROP * (draws[:, 3:4] + 1) / 2, 1 - CROP * (draws[:, 4:5] + 1) / 2
-    source = ((low + (high - low) * place + WARP * waves).clamp(0, 1)) * last
-    before = source.floor().long().clamp(max=t - 1)
-    after = (before + 1).clamp(max=t - 1).minimum(last.long())
-    weight = (source - before).unsqueeze(-1)
-    near = torch.where(weight < 0.5, before.unsqueeze(-1), after.unsqueeze(-1)).expand_as(values)
-    before, after = (i.unsqueeze(-1).expand_as(values) for i in (before, after))
-    both = present.gather(1, before) & present.gather(1, after)
-    mixed = values.gather(1, before) * (1 - weight) + values.gather(1, after) * weight
-    inside = (torch.arange(t) < length[:, None]).unsqueeze(-1)
-    found = torch.where(both, mixed, values.gather(1, near))
-    return found * inside, present.gather(1, near) & inside

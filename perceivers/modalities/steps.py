@@ -5,6 +5,7 @@ Not concerned with what a model makes of them (`series.py`).
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,25 @@ def _filled(cell: Any) -> Float[np.ndarray, "k t"]:
 def is_ragged(cell: Any) -> bool:
     """Whether a cell is a list of lists of different lengths: each is then a channel."""
     return isinstance(cell, list) and len({len(c) for c in cell if isinstance(c, list | np.ndarray)}) > 1
+
+
+def steps_first(cells: Sequence[Any]) -> bool:
+    """Whether nested cells list steps, each with its channels: the axis that varies is the steps', else the longer."""
+    shapes = []
+    for cell in cells:
+        for one in cell if isinstance(cell, tuple) else (cell,):
+            if is_ragged(one):
+                return False
+            with suppress(Unreadable):
+                array = as_array(one)
+                if array is not None and array.ndim == 2:
+                    shapes.append(array.shape)
+    if not shapes:
+        return False
+    first, second = (set(sizes) for sizes in zip(*shapes, strict=True))
+    if len(first) == len(second) == 1:
+        return shapes[0][0] > shapes[0][1]
+    return len(first) > len(second)
 
 
 def as_times(cell: Any) -> Float[np.ndarray, " t"] | None:
