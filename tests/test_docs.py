@@ -12,6 +12,7 @@ from docs import pages
 from perceivers.cli import app
 from perceivers.modalities import MODALITIES
 from perceivers.published import PRESETS
+from perceivers.training.defaults import SIZES
 
 DOCS = pages.ROOT / "docs"
 README = "README.md"
@@ -27,6 +28,15 @@ def test_the_code_of_a_page_runs_and_prints_what_stands_there(name, tmp_path):
     if name == README:
         assert (tmp_path / "runs/wine/report.html").stat().st_size > 10_000
         assert (tmp_path / "predictions.csv").read_text().count("\n") == 179
+
+
+def test_the_readme_has_the_sizes_and_the_commands_that_there_are():
+    readme = (pages.ROOT / README).read_text(encoding="utf-8")
+    for name, size in SIZES.items():
+        row = f"| `{name}` | {size.num_latents} × {size.latent_channels} | {size.self_attends} | {size.self_heads} |"
+        assert row in readme
+    for command in (name for name in app if not name.startswith("-")):
+        assert re.search(rf"^\| .*`{command}`.* \|", readme, re.MULTILINE), command
 
 
 def test_every_page_that_should_run_does():
