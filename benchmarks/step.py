@@ -1,0 +1,217 @@
+"""What a training step costs: `python -m benchmarks.step`, the only writer of docs/step.md.
+
+Ours beside the plain Perceiver IO (elementwise dropout, fused attention, AdamW), in turn in one process, at the shape
+of small pictures; what both have learned after as many steps; and where the time of a run's step goes.
+Not concerned with how well the defaults learn (`accuracy.py`).
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from einops import rearrange
+from pytorch_lightning.profilers import SimpleProfiler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from perceivers.core.attention import MLP, Attention, CrossAttend, SelfAttend
+from perceivers.core.perceiver import PerceiverIO, build
+from perceivers.core.positions import LearnedArray
+from perceivers.data import infer, sources
+from perceivers.evaluate import evaluate
+from perceivers.files import write_atomic
+from perceivers.model import Model
+from perceivers.training import defaults, fitting
+from perceivers.training.config import Config
+from perceivers.training.module import LearningModel
+from perceivers.training.optimisers import optimiser
+from perceivers.training.train import Data, prepare
+
+PAGE = Path(__file__).resolve().parent.parent / "docs/step.md"
+B, M, C, N, D, LAYERS, HEADS, WIDENING, DROPOUT = 128, 49, 130, 32, 128, 4, 4, 4, 0.1
+
+
+class PlainAttention(Attention):
+    """Three products for three projections, and the fused kernel with dropout of its weights."""
+
+    def forward(self, inputs_q: Tensor, inputs_kv: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            rearrange(x, "b n (h c) -> b h n c", h=self.num_heads)
+            for x in (self.to_q(inputs_q), self.to_k(inputs_kv), self.to_v(inputs_kv))
+        )
+        seen = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
+        pooled = scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=DROPOUT * self.training)
+        return nn.functional.dropout(self.output(rearrange(pooled, "b h n c -> b n (h c)")), DROPOUT, self.training)
+
+
+def plain(channels: int) -> PerceiverIO:
+    """The same architecture as most write it, with a random number for each activation."""
+
+    def mlp() -> MLP:
+        layers = MLP(D, WIDENING, nn.GELU())
+        layers.insert(2, nn.Dropout(DROPOUT))
+        return layers.append(nn.Dropout(DROPOUT))
+
+    return PerceiverIO(
+        LearnedArray(N, D),
+        CrossAttend(D, channels, PlainAttention(D, channels), mlp()),
+        [SelfAttend(D, PlainAttention(D, num_heads=HEADS), mlp()) for _ in range(LAYERS)],
+        CrossAttend(D, D, PlainAttention(D), mlp()),
+    )
+
+
+class Classifier(nn.Module):
+    """One query, ten classes."""
+
+    def __init__(self, perceiver: PerceiverIO):
+        super().__init__()
+        self.perceiver, self.query, self.head = perceiver, LearnedArray(1, D), nn.Linear(D, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.perceiver(inputs, self.query(len(inputs))))[:, 0]
+
+
+def config() -> Config:
+    return replace(Config(size="small"), training=replace(Config().training, precision="bf16"))
+
+
+def stepper(model: Classifier, optimiser: torch.optim.Optimizer) -> Callable[[], None]:
+    """One step on one batch of noise, in bfloat16."""
+    inputs, classes = torch.randn(B, M, C), torch.randint(10, (B,))
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = model(inputs)
+        cross_entropy(answer.float(), classes).backward()
+        optimiser.step()
+
+    return step
+
+
+def in_turn(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, one after the other, `rounds` times; the first of each does not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - began)
+    return {name: sorted(found[1:]) for name, found in times.items()}
+
+
+def shapes(rounds: int) -> dict[str, list[float]]:
+    """The step at the shape above: the plain one, its model with our optimisers, and ours."""
+    sizes = defaults.resolve(config(), prepare_digits().schema, 10_000, 2_000)
+    ours_config = replace(defaults.perceiver(sizes), input_channels=C, query_channels=D)
+    models = {"plain": Classifier(plain(C)), "ours": Classifier(build(ours_config, nn.GELU))}
+    parameters = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
+    assert parameters["plain"] == parameters["ours"], parameters
+    ours_with_adamw = Classifier(build(ours_config, nn.GELU))
+    return in_turn(
+        {
+            "plain, AdamW": stepper(models["plain"], torch.optim.AdamW(models["plain"].parameters())),
+            "ours, AdamW": stepper(ours_with_adamw, torch.optim.AdamW(ours_with_adamw.parameters())),
+            "ours, Muon and AdamW (the default)": stepper(
+                models["ours"], optimiser(cast(Any, models["ours"]), sizes.training)
+            ),
+        },
+        rounds,
+    )
+
+
+def prepare_digits() -> Data:
+    table = sources.read("sample:digits")
+    return prepare(table, infer.infer(table))
+
+
+def learned(steps: int) -> dict[str, float]:
+    """Accuracy on the validation rows of digits after `steps`, the optimisers and all else being ours."""
+    data = prepare_digits()
+    found = {}
+    for name in ("plain", "ours"):
+        sizes = defaults.resolve(config(), data.schema, len(data.parts["train"]), len(data.parts["validation"]))
+        torch.manual_seed(0)
+        model = Model(data.schema, defaults.perceiver(sizes))
+        if name == "plain":
+            model.add_module("perceiver", plain(D))
+        module = LearningModel(model, sizes.training, steps)
+        fitting.trainer(sizes, steps, fitting.averaging(sizes), None).fit(module, fitting.batches(data, sizes))
+        ((evaluation,), _) = evaluate(model, data.table, data.parts["validation"])
+        found[name] = evaluation.metrics["accuracy"]["value"]
+    return found
+
+
+def shares(steps: int) -> dict[str, float]:
+    """Shares of a run's time: forward, backward and optimiser, waiting for data, and all else."""
+    data = prepare_digits()
+    sizes = defaults.resolve(config(), data.schema, len(data.parts["train"]), len(data.parts["validation"]))
+    module = LearningModel(Model(data.schema, defaults.perceiver(sizes)), sizes.training, steps)
+    trainer: Any = fitting.trainer(sizes, steps, fitting.averaging(sizes), None)
+    trainer.profiler = profiler = SimpleProfiler()
+    trainer.fit(module, fitting.batches(data, sizes))
+    spent = {name: sum(times) for name, times in profiler.recorded_durations.items()}
+    total = spent["run_training_epoch"]
+    waiting = sum(seconds for name, seconds in spent.items() if name.endswith("train_dataloader_next"))
+    own = sum(seconds for name, seconds in spent.items() if "optimizer_step" in name)
+    return {
+        "forward, backward and optimiser": own / total,
+        "waiting for data": waiting / total,
+        "all else": (total - own - waiting) / total,
+    }
+
+
+def page(times: dict[str, list[float]], accuracy: dict[str, float], steps: int, spent: dict[str, float]) -> str:
+    """docs/step.md."""
+    plain_time = times["plain, AdamW"][len(times["plain, AdamW"]) // 2]
+    rows = [
+        f"| {name} | {1e3 * found[len(found) // 2]:.1f} | {1e3 * found[0]:.1f} to {1e3 * found[-1]:.1f} "
+        f"| {plain_time / found[len(found) // 2]:.2f} |"
+        for name, found in times.items()
+    ]
+    return "\n".join(
+        [
+            "# What a training step costs",
+            "",
+            "Written by `python -m benchmarks.step`: both sides in turn, in one process, in bfloat16. The plain model",
+            f"has dropout of activations and of attention weights ({DROPOUT}), and the fused attention.",
+            "",
+            f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}.",
+            "",
+            f"Inputs {M} × {C}, batch {B}; {N} latents of {D}, {LAYERS} self-attends of {HEADS} heads, widening",
+            f"{WIDENING}; one query.",
+            "",
+            "| model | step, ms (median) | range | times faster than the plain one |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"Validation accuracy on digits after {steps} steps with the default optimisers: plain "
+            f"{accuracy['plain']:.3f}, ours {accuracy['ours']:.3f}.",
+            "",
+            "Where the time of a step of `perceivers train sample:digits` goes: "
+            + ", ".join(f"{name} {share:.1%}" for name, share in spent.items())
+            + ".",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Measures, prints and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40, help="steps of each side")
+    parser.add_argument("--steps", type=int, default=300, help="steps that both learn")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    text = page(shapes(arguments.rounds), learned(arguments.steps), arguments.steps, shares(100))
+    print(text)
+    write_atomic(PAGE, text)
+
+
+if __name__ == "__main__":
+    main()
