@@ -1,0 +1,235 @@
+"""What makes it learn: `python -m benchmarks.sweep [SET …] [--data DIR]`, the only writer of docs/learning.md.
+
+Each variant changes one thing of the defaults and learns for the same time on the same rows: train rows alone, with
+the validation rows in the place of the test; test rows are never read. Two processes of one thread run side by side;
+finished trials are kept in benchmarks/sweep.json. Not concerned with how well the winner does (`accuracy.py`).
+"""
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy import ROWS, targets_of
+from perceivers.data import infer, sources, splits
+from perceivers.data.loading import with_target
+from perceivers.files import write_atomic
+from perceivers.model import Model
+from perceivers.training.config import Architecture, Config, Training
+from perceivers.training.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE, PAGE = ROOT / "benchmarks/sweep.json", ROOT / "docs/learning.md"
+SETS = ("digits", "breast_cancer", "diabetes", "mnist_5k", "reviews", "languages", "JapaneseVowels", "OSULeaf")
+FOLDS = 5  # of which the first stands for the test
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of the defaults: options, or what stands in the place of a thing in the code, by its name."""
+
+    factor: str
+    name: str
+    training: dict[str, Any] = field(default_factory=dict)
+    architecture: dict[str, Any] = field(default_factory=dict)
+    patches: dict[str, Any] = field(default_factory=dict)
+
+
+def adamw(model: Any, training: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        model.parameters(), lr=training.adamw_lr, weight_decay=training.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+
+
+def other(name: str, lr: float) -> Callable[[Any, Any], torch.optim.Optimizer]:
+    """An optimiser of the package pytorch-optimizer for all weights."""
+
+    def make(model: Any, training: Any) -> torch.optim.Optimizer:
+        kind = importlib.import_module("pytorch_optimizer").load_optimizer(name)
+        return kind(model.parameters(), lr=lr, weight_decay=training.weight_decay)
+
+    return make
+
+
+def mixed(self: Model, batch: Any) -> dict[str, Tensor]:
+    """MixUp (Zhang et al. 2018) of the tokens: the losses of both rows, as these are weighted. Not of forecasts."""
+    if not self.training:
+        return LOSSES(self, batch)
+    array, mask = self.read(batch)
+    order, share = (
+        torch.randperm(len(array)),
+        float(np.random.default_rng(int(torch.randint(2**31, ()))).beta(0.2, 0.2)),
+    )
+    queries = self.queries(batch)
+    tokens = share * array + (1 - share) * array[order]
+    outputs = self.perceiver(tokens, torch.cat(queries, dim=1), mask | mask[order])
+    pieces = outputs.split([q.shape[1] for q in queries], dim=1)
+    losses = {}
+    for (target_field, target), piece in zip(self.asked, pieces, strict=True):
+        part, answer = batch[target_field.name], target(piece, batch)
+        swapped = {name: value[order] for name, value in part.items()}
+        losses[target_field.name] = share * target.loss(answer, part) + (1 - share) * target.loss(answer, swapped)
+    return losses
+
+
+LOSSES = Model.losses
+OPTIMISER = "perceivers.training.module.optimiser"
+VARIANTS = (
+    Variant("", "default"),
+    Variant("optimiser", "AdamW", patches={OPTIMISER: adamw}),
+    Variant("optimiser", "SOAP", patches={OPTIMISER: other("soap", 3e-3)}),
+    Variant("optimiser", "LAMB", patches={OPTIMISER: other("lamb", 5e-3)}),
+    Variant("optimiser", "schedule-free AdamW", patches={OPTIMISER: other("schedulefreeadamw", 2e-3)}),
+    Variant("rate of Muon", "half", training={"lr": 1e-3}),
+    Variant("rate of Muon", "double", training={"lr": 4e-3}),
+    Variant("weight average", "none", training={"average": 0.0}),
+    Variant("weight average", "0.998", training={"average": 0.998}),
+    Variant("dropped paths", "none", training={"drop_path": 0.0}),
+    Variant("dropped paths", "0.3", training={"drop_path": 0.3}),
+    Variant("batch", "32", training={"batch_size": 32}),
+    Variant("batch", "256", training={"batch_size": 256}),
+    Variant("latents", "16", architecture={"num_latents": 16}),
+    Variant("latents", "64", architecture={"num_latents": 64}),
+    Variant("self-attends", "2", architecture={"self_attends": 2}),
+    Variant("self-attends", "8", architecture={"self_attends": 8}),
+    Variant("cross-attention heads", "4", architecture={"cross_heads": 4}),
+    Variant("label smoothing", "none", patches={"perceivers.modalities.category.LABEL_SMOOTHING": 0.0}),
+    Variant("label smoothing", "0.1", patches={"perceivers.modalities.category.LABEL_SMOOTHING": 0.1}),
+    Variant("MixUp", "0.2", patches={"perceivers.model.Model.losses": mixed}),
+    Variant("bytes dropped", "none", patches={"perceivers.modalities.text.SPAN_DROP": 0.0}),
+    Variant("bytes dropped", "0.4", patches={"perceivers.modalities.text.SPAN_DROP": 0.4}),
+    Variant("n-grams", "2 and 3", patches={"perceivers.modalities.text.NGRAMS": (2, 3)}),
+    Variant(
+        "augmentation of pictures", "none", patches={"perceivers.modalities.image.Image.augment": lambda s, f, p, u: p}
+    ),
+)
+
+
+def inner(row: Any, source: Any) -> dict[str, np.ndarray]:
+    """Train and validation rows of a set, cut anew: the validation rows, or a fifth, in the place of the test."""
+    table = sources.read(source)
+    schema = infer.infer(table, targets_of(row), group=row.group)
+    parts = splits.split(table, schema, np.flatnonzero(with_target(table, schema.targets)))
+    seen = np.union1d(parts["train"], parts["validation"])
+    return splits.folds(table, schema, seen, FOLDS, seed=1)[0]
+
+
+def trial(set_name: str, variant: Variant, seed: int, minutes: float, folder: Path | None) -> float:
+    """The metric of one training."""
+    row = next(row for row in ROWS if row.name == set_name)
+    source = row.source(folder)
+    assert source is not None
+    config = Config(
+        minutes=minutes,
+        training=Training(seed=seed, **variant.training),
+        architecture=Architecture(**variant.architecture),
+    )
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as out:
+        for name, value in variant.patches.items():
+            stack.enter_context(patch(name, value))
+        train(source, out=Path(out) / "run", targets=targets_of(row), config=config, parts=inner(row, source))
+        ((_, metrics),) = json.loads((Path(out) / "run/metrics.json").read_text()).items()
+    return metrics[row.metric]["value"]
+
+
+def fits(set_name: str, variant: Variant) -> bool:
+    """Whether a variant touches what the set has."""
+    kinds = {"text": {"reviews", "languages"}, "image": {"digits", "mnist_5k"}, "category": set(SETS) - {"diabetes"}}
+    return all(set_name in kinds[kind] for kind in kinds for name in variant.patches if f"modalities.{kind}." in name)
+
+
+def page(store: dict[str, float], seeds: int, minutes: float) -> str:
+    """docs/learning.md."""
+    sets = [name for name in SETS if any(key.startswith(f"{name}/") for key in store)]
+    lines = [
+        "# What makes it learn",
+        "",
+        f"Written by `python -m benchmarks.sweep`: {minutes:g} minutes a trial with one thread, the mean of {seeds}",
+        "seeds, learned from train rows and measured on other rows that are not of the test: accuracy, of diabetes",
+        "r2. In brackets: the difference from the defaults. One below the spread of the default's seeds says nothing.",
+        "",
+        "| factor | variant | " + " | ".join(sets) + " |",
+        "|---|---|" + "---|" * len(sets),
+    ]
+
+    def values(set_name: str, variant: Variant) -> list[float]:
+        keys = (f"{set_name}/{variant.factor}/{variant.name}/{seed}" for seed in range(seeds))
+        return [store[key] for key in keys if key in store]
+
+    for variant in VARIANTS:
+        cells = []
+        for name in sets:
+            found, default = values(name, variant), values(name, VARIANTS[0])
+            mean = statistics.mean(found) if found else None
+            if mean is None:
+                cells.append("–")
+            elif variant is VARIANTS[0]:
+                cells.append(f"{mean:.3f} (spread {max(found) - min(found):.3f})")
+            else:
+                cells.append(f"{mean:.3f} ({mean - statistics.mean(default):+.3f})" if default else f"{mean:.3f}")
+        lines.append(f"| {variant.factor} | {variant.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs what is missing, two at a time, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="sets to run; all by default")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of data that no package holds")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of a trial")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--factor", action="append", help="only these factors, beside the default; may be repeated")
+    parser.add_argument("--one", metavar="SET/FACTOR/VARIANT/SEED", help="a single trial, its metric on stdout")
+    arguments = parser.parse_args()
+    if arguments.one:
+        set_name, factor, name, seed = arguments.one.split("/")
+        variant = next(v for v in VARIANTS if (v.factor, v.name) == (factor, name))
+        print(trial(set_name, variant, int(seed), arguments.minutes, arguments.data))
+        return
+    store = json.loads(STORE.read_text()) if STORE.exists() else {}
+    rows = {row.name: row for row in ROWS}
+    keys = [
+        f"{name}/{variant.factor}/{variant.name}/{seed}"
+        for seed in range(arguments.seeds)
+        for name in arguments.sets or SETS
+        if rows[name].source(arguments.data) is not None
+        for variant in VARIANTS
+        if fits(name, variant) and (not arguments.factor or variant.factor in ("", *arguments.factor))
+    ]
+
+    def run(key: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.sweep", "--one", key, "--minutes", str(arguments.minutes)]
+        command += ["--data", str(arguments.data)] if arguments.data else []
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        )
+        if done.returncode:
+            print(f"{key}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+            return
+        store[key] = float(done.stdout.strip().splitlines()[-1])
+        print(f"{key}: {store[key]:.4f}", flush=True)
+        write_atomic(STORE, json.dumps(store, indent=1, sort_keys=True) + "\n")
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        list(pool.map(run, [key for key in keys if key not in store]))
+    write_atomic(PAGE, page(store, arguments.seeds, arguments.minutes))
+
+
+if __name__ == "__main__":
+    main()
