@@ -37,7 +37,7 @@ class Slice:
 class Slices:
     """Those worse than all rows together, the worst first, at most 12 of `looked_at`.
 
-    `name` is the score's, accuracy or mae; `overall` that of all rows.
+    `name` is the score's: accuracy, mae or bits_per_byte; `overall` that of all rows.
     """
 
     name: str

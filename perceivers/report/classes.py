@@ -12,13 +12,14 @@ from perceivers.data.schema import Field
 from perceivers.modalities.base import Metrics
 from perceivers.report import calibration, verdict
 from perceivers.report.examples import EXPLAINED, WRONG, Example, as_written, example, some
+from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
 
 MOST_CLASSES, MOST_PAIRS, MOST_CLASS_ROWS, FIRST = 20, 20, 50, 3
 PLAIN = Field("", None, "ignore", ())
 
 
-def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
+def panels(summary: Summary, result: TargetResult) -> Panels:
     """What the templates show of the answers to a target of categories."""
     categories = [str(category) for category in result.field.options["categories"]]
     one_label = result.truth.ndim == 1
@@ -39,27 +40,26 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:WRONG]
     drawn = some(np.flatnonzero(right))
     pairs = _pairs(asked, result.truth, categories) if one_label else []
-    found = {
-        "fails": [(t, "taken for", a, f"in {n} of its rows ({share})") for t, a, n, share in pairs[:FIRST]],
-        "never": bool(right.all()),
-        "wrong_title": f"Wrong ({(~right).sum():,} of {len(right):,}), the most confident first",
-        "wrong": [shown(i) for i in wrong],
-        "right_title": f"Right ({right.sum():,} of {len(right):,}), drawn at random",
-        "right": [shown(i) for i in drawn],
-        "explained": [(int(i), truths[i], bool(right[i])) for i in (*wrong[:EXPLAINED], *drawn[:EXPLAINED])],
-        **_class_table(result.metrics),
-        "confusion": None,
-        "pairs": pairs if len(categories) > MOST_CLASSES else [],
-        "calibration": calibration.panel(sure, right) if one_label else None,
-        "plots": [],
-    }
-    if one_label and len(categories) <= MOST_CLASSES:
-        found["confusion"] = _confusion(asked, result.truth, categories)
-    return found
+    few = len(categories) <= MOST_CLASSES
+    classes, more_classes = _class_table(result.metrics)
+    return Panels(
+        fails=[(t, "taken for", a, f"in {n} of its rows ({share})") for t, a, n, share in pairs[:FIRST]],
+        never=bool(right.all()),
+        wrong_title=f"Wrong ({(~right).sum():,} of {len(right):,}), the most confident first",
+        wrong=[shown(i) for i in wrong],
+        right_title=f"Right ({right.sum():,} of {len(right):,}), drawn at random",
+        right=[shown(i) for i in drawn],
+        explained=[(int(i), truths[i], bool(right[i])) for i in (*wrong[:EXPLAINED], *drawn[:EXPLAINED])],
+        classes=classes,
+        more_classes=more_classes,
+        confusion=_confusion(asked, result.truth, categories) if one_label and few else None,
+        pairs=[] if few else pairs,
+        calibration=calibration.panel(sure, right) if one_label else None,
+    )
 
 
-def _class_table(metrics: Metrics) -> dict[str, Any]:
-    """A row for each class: name, n, precision, recall, F1; the worst 50 where there are more."""
+def _class_table(metrics: Metrics) -> tuple[list[tuple[str, int, list[tuple[str, str]]]], int]:
+    """A row for each class: name, n, precision, recall, F1; the worst 50 where there are more. And how many more."""
     found = metrics["per_class"]
     there = {name: scores for name, scores in found.items() if scores["n"] or scores["f1"]["value"] is not None}
     if len(there) > MOST_CLASS_ROWS:
@@ -75,7 +75,7 @@ def _class_table(metrics: Metrics) -> dict[str, Any]:
         )
         for name, scores in there.items()
     ]
-    return {"classes": rows, "more_classes": len(found) - len(rows)}
+    return rows, len(found) - len(rows)
 
 
 def _counts(asked: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:

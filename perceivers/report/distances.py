@@ -3,18 +3,17 @@
 Not concerned with categories as targets (`classes.py`).
 """
 
-from typing import Any
-
 import numpy as np
 
 from perceivers.report import figures, verdict
 from perceivers.report.examples import EXPLAINED, WRONG, Example, as_written, example, some
+from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
 
 MOST_COLUMNS, FIRST = 4, 3
 
 
-def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
+def panels(summary: Summary, result: TargetResult) -> Panels:
     """What the templates show of the answers to a target of numbers."""
     answers, truths = as_written(result, result.answers), as_written(result, result.truth)
     spread = result.truth.std(0)  # columns of different scales count alike
@@ -28,21 +27,15 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
 
     drawn = some(np.arange(len(off)))
     columns = list(zip(result.field.columns, result.answers.T, result.truth.T, strict=True))[:MOST_COLUMNS]
-    return {
-        "fails": [
+    return Panels(
+        fails=[
             (summary.row_name(int(result.rows[i])), "gets", answers[i], f"in place of {truths[i]}")
             for i in farthest[:FIRST]
         ],
-        "never": False,
-        "plots": [(name, figures.predicted_and_true(a, t), figures.residuals(a, t)) for name, a, t in columns],
-        "wrong_title": "The rows that are farthest off",
-        "wrong": [shown(i) for i in farthest[:WRONG]],
-        "right_title": "Rows drawn at random",
-        "right": [shown(i) for i in drawn],
-        "explained": [(int(i), truths[i], None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
-        "confusion": None,
-        "pairs": [],
-        "classes": [],
-        "more_classes": 0,
-        "calibration": None,
-    }
+        plots=[(name, figures.predicted_and_true(a, t), figures.residuals(a, t)) for name, a, t in columns],
+        wrong_title="The rows that are farthest off",
+        wrong=[shown(i) for i in farthest[:WRONG]],
+        right_title="Rows drawn at random",
+        right=[shown(i) for i in drawn],
+        explained=[(int(i), truths[i], None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
+    )

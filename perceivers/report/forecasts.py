@@ -3,8 +3,6 @@
 Not concerned with single numbers as targets (`distances.py`).
 """
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
@@ -12,12 +10,13 @@ from markupsafe import Markup
 from perceivers.modalities.lines import lines
 from perceivers.report import verdict
 from perceivers.report.examples import EXPLAINED, WRONG, Example, example, some
+from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
 
 FIRST = 3
 
 
-def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
+def panels(summary: Summary, result: TargetResult) -> Panels:
     """What the templates show of the answers to a target of series."""
     errors = np.nanmean(np.abs(result.answers - result.truth), axis=1)
     farthest = np.argsort(-errors, kind="stable")
@@ -31,21 +30,14 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
         return verdict.value_text("mae", errors[i], result.field)
 
     drawn = some(np.arange(len(errors)))
-    return {
-        "fails": [(summary.row_name(int(result.rows[i])), "is off by", off(i), "on average") for i in farthest[:FIRST]],
-        "never": False,
-        "plots": [],
-        "wrong_title": "The rows that are farthest off: the answer, and in the second colour what was true",
-        "wrong": [shown(i) for i in farthest[:WRONG]],
-        "right_title": "Rows drawn at random",
-        "right": [shown(i) for i in drawn],
-        "explained": [(int(i), "", None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
-        "confusion": None,
-        "pairs": [],
-        "classes": [],
-        "more_classes": 0,
-        "calibration": None,
-    }
+    return Panels(
+        fails=[(summary.row_name(int(result.rows[i])), "is off by", off(i), "on average") for i in farthest[:FIRST]],
+        wrong_title="The rows that are farthest off: the answer, and in the second colour what was true",
+        wrong=[shown(i) for i in farthest[:WRONG]],
+        right_title="Rows drawn at random",
+        right=[shown(i) for i in drawn],
+        explained=[(int(i), "", None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
+    )
 
 
 def _drawn(result: TargetResult, i: int) -> Markup:

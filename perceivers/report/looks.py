@@ -4,6 +4,7 @@ Not concerned with how they are found (`perceivers/explain.py`).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Looked:
     more: int
 
 
-def looks(summary: Summary, result: TargetResult, shown: list[tuple[int, str, bool | None]]) -> dict[str, Any]:
+def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str, bool | None]]) -> dict[str, Any]:
     """Shares and attention averaged over rows, and a few answers: `shown` has (place in the test, truth, right)."""
     average = result.average
     order = np.argsort(-np.nan_to_num(average.share), kind="stable")

@@ -3,15 +3,14 @@
 Not concerned with how they are masked (`perceivers/modalities/masked.py`).
 """
 
-from typing import Any
-
 import numpy as np
 
 from perceivers.report.examples import EXPLAINED, WRONG, Example, example, some
+from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
 
 
-def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
+def panels(summary: Summary, result: TargetResult) -> Panels:
     """What the templates show: the texts whose bytes surprise most, and some drawn at random."""
     bits = result.answers[:, 0] / np.maximum(result.answers[:, 1], 1)
     hardest = np.argsort(-bits, kind="stable")
@@ -21,18 +20,10 @@ def panels(summary: Summary, result: TargetResult) -> dict[str, Any]:
         return example(summary, result, i, f"{bits[i]:.2f} bits per byte", "", remark, True)
 
     drawn = some(np.arange(len(bits)))
-    return {
-        "fails": [],
-        "never": False,
-        "plots": [],
-        "wrong_title": "The texts whose bytes surprise most",
-        "wrong": [shown(i) for i in hardest[:WRONG]],
-        "right_title": "Texts drawn at random",
-        "right": [shown(i) for i in drawn],
-        "explained": [(int(i), "", None) for i in (*hardest[:EXPLAINED], *drawn[:EXPLAINED])],
-        "confusion": None,
-        "pairs": [],
-        "classes": [],
-        "more_classes": 0,
-        "calibration": None,
-    }
+    return Panels(
+        wrong_title="The texts whose bytes surprise most",
+        wrong=[shown(i) for i in hardest[:WRONG]],
+        right_title="Texts drawn at random",
+        right=[shown(i) for i in drawn],
+        explained=[(int(i), "", None) for i in (*hardest[:EXPLAINED], *drawn[:EXPLAINED])],
+    )

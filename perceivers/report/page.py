@@ -64,8 +64,8 @@ def section(summary: Summary, result: TargetResult) -> dict[str, Any]:
         "metrics": _metrics_table(result),
         "notes": [f"{name}: {found['note']}" for name, found in result.baselines.items() if "note" in found],
         "slices": fails.slices(result),
-        "looks": looks.looks(summary, result, panels["explained"]),
-        **panels,
+        "looks": looks.looks(summary, result, panels.explained),
+        **vars(panels),
     }
 
 

@@ -38,9 +38,6 @@ MEASURED_STEPS = 30
 MEASURING_SHARE = 0.1  # of the time left: on a slow machine fewer steps are measured
 SAFETY = 0.95
 
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="pytorch_lightning")
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -94,6 +91,8 @@ class ValidationBatches:
 
 def trainer(config: Config, steps: int, parts: list[pl.Callback], validate_every: int | None) -> pl.Trainer:
     """Lightning's loop, quiet, for `steps` steps."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     return pl.Trainer(
         max_steps=steps,
         max_epochs=-1,
