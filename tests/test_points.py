@@ -14,7 +14,7 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.cloud import Scatter
 from perceivers.modalities.points import ROTATIONS, Points, _rotation
-from perceivers.modalities.points_input import NEIGHBOURS, farthest, invariants, neighbours
+from perceivers.modalities.points_input import NEIGHBOURS, farthest, neighbours, surface
 
 RNG = np.random.default_rng(0)
 CHANNELS = 13
@@ -118,7 +118,7 @@ def test_farthest_points_and_neighbours_are_those_of_the_definition():
             assert set(given[sure].tolist()) == set(expected.tolist())
 
 
-def test_invariants_stay_when_the_cloud_is_turned_and_know_a_ball_from_a_plane():
+def test_pieces_of_surface_stay_when_the_cloud_is_turned_and_know_a_ball_from_a_plane():
     ball = RNG.normal(size=(2_000, 3))
     ball /= np.linalg.norm(ball, axis=1, keepdims=True)
     plane = np.column_stack([RNG.uniform(-1, 1, (2_000, 2)), np.ones(2_000)])
@@ -129,16 +129,17 @@ def test_invariants_stay_when_the_cloud_is_turned_and_know_a_ball_from_a_plane()
         centres = points[:, :7]
         near, known = neighbours(centres, points, torch.ones(1, 2_000, dtype=torch.bool))
         about = points[0][near] - rearrange(centres, "b m i -> b m 1 i")
-        found.append(invariants(about, known, centres))
+        found.append(surface(about, known, centres))
     for before, after in (found[:2], found[2:]):
-        assert torch.allclose(before, after, atol=1e-6)
-    height, aside, far, outwards, flat = found[0].unbind(-1)
+        assert torch.allclose(before[..., :5], after[..., :5], atol=1e-6)
+        assert torch.allclose(before[..., 5:] @ torch.tensor(turn), after[..., 5:], atol=1e-6)
+    height, aside, far, outwards, thick = found[0][..., :5].unbind(-1)
     assert torch.allclose(height, -(height**2 + aside**2) / 2, atol=0.02)  # on a ball of radius 1 below its tangent
     assert torch.allclose(far, torch.ones_like(far))
     assert outwards.min() > 0.98
-    assert flat.max() < 0.05
+    assert thick.max() < 0.05
     assert found[2][..., 0].abs().max() < 1e-6  # nothing stands out of a plane
-    assert found[2][..., 4].max() < 1e-6
+    assert torch.allclose(found[2][..., 4:], torch.tensor([0.0, 0, 0, 1], dtype=torch.float64), atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ROTATIONS)

@@ -15,7 +15,7 @@ from perceivers.modalities.base import Part
 
 CENTRES, NEIGHBOURS = 64, 24  # tokens of a cloud, and points of a token
 HIDDEN, WIDTH = 64, 96
-INVARIANTS = 5
+SURFACE = 8  # numbers that `surface` says of a point
 REACH = 3.0  # positions: so many root mean squares are 1, and nothing is farther than twice that
 NUM_BANDS, RESOLUTION = 8, 16
 
@@ -25,13 +25,13 @@ class PointsInput(nn.Module):
 
     The centres of patches are points as far from each other as can be (Qi et al. 2017, "PointNet++", section 3.2). A
     token is the maximum over its points of what a small network makes of each (Qi et al. 2017, "PointNet"): of its
-    features, of where it lies about the centre, and of what no turn of the cloud changes: how high it stands on the
-    patch and how far out (Deng et al. 2018, "PPFNet"). The centre's coordinates and their Fourier features are added.
+    features, of where it lies about the centre, and of the patch as a piece of surface, much of which no turn of the
+    cloud changes (Deng et al. 2018, "PPFNet"). The centre's coordinates and their Fourier features are added.
     """
 
     def __init__(self, features: int, channels: int):
         super().__init__()
-        self.point = linear(6 + INVARIANTS + features, HIDDEN)
+        self.point = linear(6 + SURFACE + features, HIDDEN)
         self.pooled = linear(HIDDEN, WIDTH)
         self.to_channels = linear(WIDTH, channels)
         self.size = linear(1, channels)
@@ -50,8 +50,8 @@ class PointsInput(nn.Module):
             known = known & mask.unsqueeze(-1)
             about = places - rearrange(centres, "b m i -> b m 1 i")
             about = about / _reach(about, known)
-            turned = invariants(about, known, centres)
-        x = relu(self.point(torch.cat([about, places / REACH, turned, _at(part["features"], near)], dim=-1)))
+            found = [about, places / REACH, surface(about, known, centres), _at(part["features"], near)]
+        x = relu(self.point(torch.cat(found, dim=-1)))
         x = gelu(self.pooled(x).max(dim=2).values)
         place = (centres / REACH).clamp(-2, 2)
         positions = self.positions(fourier_features(place, NUM_BANDS, 3 * [RESOLUTION]))
@@ -84,11 +84,13 @@ def neighbours(
 
 
 @torch.no_grad()
-def invariants(
+def surface(
     about: Float[Tensor, "b m k 3"], known: Bool[Tensor, "b m k"], centres: Float[Tensor, "b m 3"]
-) -> Float[Tensor, "b m k 5"]:
-    """For each point its height over the patch, outwards, and its distance from the axis there; for each patch how far
-    its centre lies from the middle of the cloud, how much of that along the axis, and how flat it is.
+) -> Float[Tensor, "b m k 8"]:
+    """Patches as pieces of a surface, whose normal is the direction in which the points differ least, outwards.
+
+    For each point its height along the normal and its distance from it; for each patch how far its centre lies from the
+    middle of the cloud, how much of that along the normal, how thick it is, and the normal.
     """
     weighted = about * known.unsqueeze(-1)
     covariance = einsum(weighted, about, "b m k i, b m k j -> b m i j") / known.sum(-1).clamp(min=1)[..., None, None]
@@ -98,10 +100,8 @@ def invariants(
     normal = torch.where(outwards < 0, -normal, normal)
     height = einsum(about, normal, "b m k i, b m i -> b m k")
     aside = (about.square().sum(-1) - height.square()).clamp(min=0).sqrt()
-    far = centres.norm(dim=-1)
-    flat = spread[..., 0].clamp(min=0).sqrt()
-    of_patch = torch.stack([far, outwards.abs().squeeze(-1), flat], dim=-1)
-    of_patch = repeat(of_patch, "b m i -> b m k i", k=about.shape[2])
+    far, thick = centres.norm(dim=-1, keepdim=True), spread[..., :1].clamp(min=0).sqrt()
+    of_patch = repeat(torch.cat([far, outwards.abs(), thick, normal], dim=-1), "b m i -> b m k i", k=about.shape[2])
     return torch.cat([torch.stack([height, aside], dim=-1), of_patch], dim=-1)
 
 
