@@ -16,7 +16,7 @@ from perceivers.data.schema import Field
 from perceivers.modalities import metrics
 from perceivers.modalities.base import Metrics
 
-MOST_CATEGORIES, PARTS = 20, 4  # of a column that is cut into slices; parts of numbers, of equal counts
+MOST_CATEGORIES, QUARTERS = 20, 4  # of a column that is cut into slices; parts of numbers, of equal counts
 FEWEST = 10  # rows in a slice
 SHOWN = 12
 MISSING, UNSEEN = "missing", "not seen in training"
@@ -118,7 +118,7 @@ def _categories(categories: list[str], examples: list[Any]) -> Iterator[tuple[st
 def _quarters(values: Float[np.ndarray, " n"]) -> Iterator[tuple[str, Bool[np.ndarray, " n"]]]:
     """Parts of about equal counts; fewer where values repeat."""
     there = values[~np.isnan(values)]
-    edges = np.unique(np.quantile(there, np.linspace(0, 1, PARTS + 1), method="nearest")) if len(there) else there
+    edges = np.unique(np.quantile(there, np.linspace(0, 1, QUARTERS + 1), method="nearest")) if len(there) else there
     for i, (low, high) in enumerate(pairwise(edges)):
         last = i == len(edges) - 2
         inside = (values >= low) & ((values <= high) if last else (values < high))

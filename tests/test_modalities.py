@@ -54,6 +54,22 @@ def test_every_modality_is_known_by_its_name():
     assert set(CELLS) == MODALITIES.keys()  # what follows tests them all
 
 
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("audio", "rate", "high"),
+        ("audio", "level", [0.5]),
+        ("points", "rotation", "sideways"),
+        ("points", "centre", [0.0, 0.0]),
+        ("points", "feature_std", ["a"]),
+        ("image", "mean", ["a"]),
+    ],
+)
+def test_an_option_of_a_saved_model_that_cannot_be_is_refused(kind, option, value):
+    with pytest.raises(BadInput, match=option):
+        MODALITIES[kind].check(fitted(kind).with_options(**{option: value}))
+
+
 def test_unknown_modalities_and_options_name_the_nearest():
     with pytest.raises(BadInput, match="photo: unknown modality 'imgae': did you mean 'image'"):
         modality(Field("photo", "imgae", "input", ("photo",)))

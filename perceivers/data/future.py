@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import find_dates, to_seconds
-from perceivers.data.long import PARTS, Steps, Windows, of_windows, sort
+from perceivers.data.long import Steps, Windows, of_windows, sort
 from perceivers.data.schema import Long, Schema
 from perceivers.data.sources import Table
+from perceivers.data.splits import PARTS
 from perceivers.errors import BadInput
 
 MONTHS = 12

@@ -15,12 +15,12 @@ from perceivers.data.checks import nearest
 from perceivers.data.dates import find_dates, to_seconds
 from perceivers.data.schema import Field, Long, Schema
 from perceivers.data.sources import Table
+from perceivers.data.splits import PARTS, by_first
 from perceivers.errors import BadInput
 
 MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
 LEAST_READ, MOST_READ = 64, 512  # steps that a forecast reads
 PAST = ".past"  # ends the name of the field in which a target's own past is read
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def sort(table: Table, long: Long) -> Steps:
         if frame[long.series].has_nulls():
             row = int(frame[long.series].is_null().arg_true()[0])
             raise BadInput(f"{table.name}, row {row + 1}: {long.series!r} is empty: name the series of each step")
-        codes = _by_first(frame[long.series].hash().to_numpy())
+        codes = by_first(frame[long.series].hash().to_numpy())
     times = seconds.to_numpy()
     order = np.lexsort((times, codes))
     times, codes = times[order], codes[order]
@@ -78,12 +78,6 @@ def sort(table: Table, long: Long) -> Steps:
     back = (np.diff(order) < 0) & (np.diff(codes) == 0)
     note = "the steps were not in the order of time: they are read in it" if back.any() else None
     return Steps(frame[order], times, np.append(starts, len(codes)), note)
-
-
-def _by_first(values: np.ndarray) -> np.ndarray:
-    """0, 1 … in the order in which the values come first."""
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
 
 
 def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:

@@ -111,7 +111,7 @@ def _by_time(table: Table, schema: Schema, rows: Rows, fractions: tuple[float, f
     test = len(times) - round(fractions[2] * len(times))
     validation = test - round(fractions[1] * len(times))
     part = np.digitize(place, [max(validation, 0), max(test, 0)])
-    units = _by_first(_fingerprints(table, schema, rows))
+    units = by_first(_fingerprints(table, schema, rows))
     latest = np.zeros(units.max() + 1, dtype=np.int64)
     np.maximum.at(latest, units, part)
     together = latest[units]
@@ -205,11 +205,11 @@ def _strata(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
 
 def _units(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
     """0, 1 … by first rows: rows with the same number stay together, for their group or their inputs are the same."""
-    same = _by_first(_fingerprints(table, schema, rows))
+    same = by_first(_fingerprints(table, schema, rows))
     groups = _groups(table, schema, rows)
     n = int(groups.max()) + 1
     links = coo_array((np.ones(len(rows)), (groups, n + same)), shape=(n + same.max() + 1,) * 2)
-    chained = _by_first(connected_components(links, directed=False)[1][groups])
+    chained = by_first(connected_components(links, directed=False)[1][groups])
     largest_group, largest_chain = np.bincount(groups).max(), np.bincount(chained).max()
     if schema.split.group is not None and largest_chain > max(largest_group, CHAINED * len(rows)):
         return groups
@@ -224,15 +224,15 @@ def _groups(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
     codes = _codes(cells)
     alone = cells.is_null().to_numpy()
     codes[alone] = codes.max() + 1 + np.arange(alone.sum())
-    return _by_first(codes)
+    return by_first(codes)
 
 
 def _codes(cells: pl.Series) -> np.ndarray:
     """0, 1 … by first rows, the same for equal cells."""
-    return _by_first(cells.hash().to_numpy())
+    return by_first(cells.hash().to_numpy())
 
 
-def _by_first(values: np.ndarray) -> np.ndarray:
+def by_first(values: np.ndarray) -> np.ndarray:
     """0, 1 … in the order in which the values come first."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]

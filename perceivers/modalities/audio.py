@@ -18,7 +18,7 @@ from torch import Tensor
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import sounds
 from perceivers.modalities.audio_input import QUIET, AudioInput, inside, token_samples
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_column, positive
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, positive
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
@@ -53,28 +53,11 @@ class Audio(Modality):
         "level": None,
     }
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+    def check(self, field: Any) -> None:
         one_column(field)
-        self._check(field)
-        order = np.random.default_rng(0).permutation(len(cells))
-        headers = []
-        for i in order[:HEADERS]:
-            with suppress(Unreadable):
-                found = sounds.header(cells[i])
-                headers += [] if found is None else [found]
-        if not headers:
-            raise BadInput(f"{field.name}: no sound of the train rows can be read; is {field.columns[0]!r} the column?")
-        fitted = field.with_options(**{**self._shape(field, headers), **_known(field)})
-        self._check(fitted)
-        options = {**fitted.options, "level": self._level(fitted, [cells[i] for i in order])}
-        return {name: options[name] for name in self.options if field.options[name] is None}
-
-    def _check(self, field: Any) -> None:
-        """Raises BadInput where an option that is set is out of range."""
         options = field.options
         for option in ("rate", "channels"):
-            if options[option] is not None:
-                positive(field, option)
+            positive(field, option)
         if options["rate"] is not None and options["rate"] < LOWEST_RATE:
             raise BadInput(
                 f"{field.name}: rate {options['rate']} Hz is below {LOWEST_RATE:,}: read it as `modality: series`"
@@ -85,6 +68,22 @@ class Audio(Modality):
                 raise BadInput(f"{field.name}: {option} must be a number above 0, got {value!r}")
         if options["frontend"] not in FRONTENDS:
             raise BadInput(f"{field.name}: frontend {options['frontend']!r} is none of {', '.join(FRONTENDS)}")
+        numbers(field, "level", 2)
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
+        order = np.random.default_rng(0).permutation(len(cells))
+        headers = []
+        for i in order[:HEADERS]:
+            with suppress(Unreadable):
+                found = sounds.header(cells[i])
+                headers += [] if found is None else [found]
+        if not headers:
+            raise BadInput(f"{field.name}: no sound of the train rows can be read; is {field.columns[0]!r} the column?")
+        fitted = field.with_options(**{**self._shape(field, headers), **_known(field)})
+        self.check(fitted)
+        options = {**fitted.options, "level": self._level(fitted, [cells[i] for i in order])}
+        return {name: options[name] for name in self.options if field.options[name] is None}
 
     def _shape(self, field: Any, headers: Sequence[sounds.Header]) -> dict[str, Any]:
         rates = Counter(header.rate for header in headers if header.rate)

@@ -17,7 +17,17 @@ from torch import Tensor
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import point_files
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, is_missing, one_column, positive
+from perceivers.modalities.base import (
+    Inputs,
+    Modality,
+    Part,
+    PerField,
+    Uniform,
+    is_missing,
+    numbers,
+    one_column,
+    positive,
+)
 from perceivers.modalities.cloud import Scatter
 from perceivers.modalities.point_files import Cloud
 from perceivers.modalities.points_input import PointsInput, farthest
@@ -59,9 +69,23 @@ class Points(Modality):
         "feature_std": None,
     }
 
-    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+    def check(self, field: Any) -> None:
         one_column(field)
-        self._check(field)
+        positive(field, "points")
+        if field.options["rotation"] not in (None, *ROTATIONS):
+            raise BadInput(f"{field.name}: rotation {field.options['rotation']!r} is none of {', '.join(ROTATIONS)}")
+        if not isinstance(field.options["absolute"], bool):
+            raise BadInput(f"{field.name}: absolute must be true or false, got {field.options['absolute']!r}")
+        features = field.options["features"]
+        if features is not None and not (isinstance(features, list) and all(isinstance(f, str) for f in features)):
+            raise BadInput(f"{field.name}: features must be a list of names, such as [red, green, blue]")
+        numbers(field, "centre", 3)
+        numbers(field, "size", 2)
+        for option in ("feature_mean", "feature_std"):
+            numbers(field, option, None if features is None else len(features))
+
+    def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
+        self.check(field)
         clouds = []
         for i in np.random.default_rng(0).permutation(len(cells)):
             with suppress(Unreadable):
@@ -73,18 +97,6 @@ class Points(Modality):
             raise BadInput(f"{field.name}: no cloud of the train rows can be read; is {field.columns[0]!r} the column?")
         found = _statistics(field, clouds)
         return {name: value for name, value in found.items() if field.options[name] is None}
-
-    def _check(self, field: Any) -> None:
-        """Raises BadInput where an option that is set is out of range."""
-        if field.options["points"] is not None:
-            positive(field, "points")
-        if field.options["rotation"] not in (None, *ROTATIONS):
-            raise BadInput(f"{field.name}: rotation {field.options['rotation']!r} is none of {', '.join(ROTATIONS)}")
-        if not isinstance(field.options["absolute"], bool):
-            raise BadInput(f"{field.name}: absolute must be true or false, got {field.options['absolute']!r}")
-        features = field.options["features"]
-        if features is not None and not (isinstance(features, list) and all(isinstance(f, str) for f in features)):
-            raise BadInput(f"{field.name}: features must be a list of names, such as [red, green, blue]")
 
     def read(self, field: Any, cell: Any) -> np.ndarray | None:
         """The Path of a ply, off, obj, stl, xyz, npy, npz, las or pcd file, or an array or nested list (n, 3 + k)."""
