@@ -15,9 +15,9 @@ import polars as pl
 import torch
 
 from perceivers.data import long, sources
+from perceivers.data.checks import nearest
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.future import future
-from perceivers.data.infer import nearest
 from perceivers.data.loading import Rows, evaluation_batches
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table

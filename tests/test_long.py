@@ -231,4 +231,4 @@ def test_a_forecast_starts_after_each_series_last_value():
     ],
 )
 def test_times_go_on_as_they_were_written(cells, expected):
-    assert future.continued(pl.Series("t", cells), 2, Long("t")).to_list() == expected
+    assert future.continued(pl.Series("t", cells), 2).to_list() == expected

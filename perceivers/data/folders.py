@@ -36,6 +36,8 @@ SPLITS = {
 
 
 class Files(NamedTuple):
+    """A row for each file, and what a person should know."""
+
     frame: pl.DataFrame  # path, and where the folder says so class and split
     notes: tuple[str, ...]
 

@@ -38,7 +38,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     first = np.maximum(steps.starts[series], origins + 1 - (long.read or 1))
     windows = Windows(series, first, origins, np.full(len(series), PARTS.index("test")))
     _check_known(table, steps, schema, windows)
-    times = [_times(table.frame[long.time], steps, long, i, o) for i, o in zip(series, origins, strict=True)]
+    times = [_times(steps, long, i, o) for i, o in zip(series, origins, strict=True)]
     columns = [pl.concat(times).alias(long.time)]
     if long.series is not None:
         names = steps.frame[long.series].gather(origins)
@@ -69,15 +69,15 @@ def _check_known(table: Table, steps: Steps, schema: Schema, windows: Windows) -
                 )
 
 
-def _times(given: pl.Series, steps: Steps, long: Long, series: int, origin: int) -> pl.Series:
+def _times(steps: Steps, long: Long, series: int, origin: int) -> pl.Series:
     """The H times after a step: those of the rows that follow, then at the usual distance, in the column's own type."""
     horizon = long.horizon or 0
     rows = steps.frame[long.time][origin + 1 : min(origin + 1 + horizon, int(steps.starts[series + 1]))]
     past = steps.frame[long.time][int(steps.starts[series]) : origin + 1 + len(rows)]
-    return pl.concat([rows, continued(past, horizon - len(rows), long)]) if len(rows) < horizon else rows
+    return pl.concat([rows, continued(past, horizon - len(rows))]) if len(rows) < horizon else rows
 
 
-def continued(cells: pl.Series, count: int, long: Long) -> pl.Series:
+def continued(cells: pl.Series, count: int) -> pl.Series:
     """`count` more times after `cells`: by months where all lie on the same day of a month, else by the usual gap."""
     date = find_dates(cells)
     if date is False:

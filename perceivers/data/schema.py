@@ -68,6 +68,8 @@ class Long:
 
 @dataclass(frozen=True)
 class Schema:
+    """All fields in order, how rows are split, and, of a long table, what its axes are."""
+
     fields: tuple[Field, ...]
     split: Split = Split()
     long: Long | None = None

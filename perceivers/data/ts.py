@@ -21,6 +21,8 @@ MISSING = ("?", "nan", "")
 
 
 class Header(NamedTuple):
+    """What the lines with `@` say of the cases below."""
+
     stamped: bool  # each step comes with its time
     labels: tuple[str, ...] | None  # the classes; None: the label is a number
     labelled: bool

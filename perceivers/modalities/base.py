@@ -222,11 +222,15 @@ def numbers(field: Any, option: str, count: int | None = None) -> None:
 
 
 class BadInputModality(NotImplementedError):
+    """A kind of data that no model can read."""
+
     def __init__(self, name: str):
         super().__init__(f"{name} cannot be an input")
 
 
 class BadTargetModality(NotImplementedError):
+    """A kind of data that cannot be asked for."""
+
     def __init__(self, name: str):
         super().__init__(f"{name} cannot be a target")
 

@@ -37,6 +37,7 @@ def mel(hertz: Float[np.ndarray, "*n"] | float) -> np.ndarray:
 
 
 def hertz(mels: Float[np.ndarray, "*n"]) -> np.ndarray:
+    """The frequencies, in Hz, that lie there on the mel scale."""
     return 700 * (10 ** (mels / 2595) - 1)
 
 

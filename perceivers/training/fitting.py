@@ -66,6 +66,7 @@ def training_rows(data: Any, config: Config) -> np.ndarray:
 
 
 def batches(data: Any, config: Config, start: int = 0) -> TrainingBatches:
+    """The stream of training batches from step `start` on."""
     t = config.training
     return TrainingBatches(
         data.rows,
@@ -89,7 +90,7 @@ class ValidationBatches:
             yield batch
 
 
-def trainer(config: Config, steps: int, parts: list[pl.Callback], validate_every: int | None) -> pl.Trainer:
+def trainer(steps: int, parts: list[pl.Callback], validate_every: int | None) -> pl.Trainer:
     """Lightning's loop, quiet, for `steps` steps."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -136,7 +137,7 @@ def measure(model: Model, data: Any, config: Config, steps: int, seconds: float)
     clock = _Clock(seconds)
     module = LearningModel(copy.deepcopy(model), config.training, steps)
     with threads(config.training.threads):
-        trainer(config, steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
+        trainer(steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
     return typical(clock.times)
 
 
@@ -174,6 +175,7 @@ def fast_bf16() -> bool:
 
 
 def with_kernels(config: Config, precision: str, threads: int) -> Config:
+    """The configuration with these in place of what was to be chosen."""
     return replace(config, training=replace(config.training, precision=precision, threads=threads))
 
 
@@ -238,7 +240,7 @@ def fit(
     module = LearningModel(model, config.training, config.steps)
     try:
         with signals.held(), threads(config.training.threads):
-            trainer(config, config.steps, parts, validation.every if validation else None).fit(
+            trainer(config.steps, parts, validation.every if validation else None).fit(
                 module,
                 stream,
                 ValidationBatches(data, config) if validation else None,
