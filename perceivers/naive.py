@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from perceivers.modalities.masked import HIDDEN
+
 MOST_ROWS, MOST_STEPS = 5_000, 512  # of the linear model
 LEAST_CORRELATION, NEARLY = 0.3, 0.9  # of a season; of the highest: multiples of a season are as high
 LEAST_SCALE = 0.05  # of all pasts' scale
@@ -101,8 +103,8 @@ def _filled(values: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:
 def hidden_bytes(
     train: Sequence[Int[np.ndarray, " m"] | None], windows: Sequence[Sequence[Int[np.ndarray, " m"]]]
 ) -> dict[str, Float[np.ndarray, "n 2"]]:
-    """[bits, bytes] that the hidden bytes of the test windows (-2 - byte) take by how often bytes come in train, and by
-    how often they come after the byte before, where that one is shown; what never came is smoothed.
+    """[bits, bytes] that the hidden bytes of test windows (`HIDDEN` - byte) take by how often bytes come in train, and
+    by how often they come after the byte before, where that one is shown; what never came is smoothed.
     """
     pairs = np.zeros((256, 256))
     for example in train:
@@ -121,8 +123,8 @@ def hidden_bytes(
 
 def _bits(windows: Sequence[np.ndarray], probability: Callable[[int, int], float]) -> tuple[float, float]:
     found = [
-        -np.log2(probability(int(window[i - 1]) if i else -1, -2 - int(window[i])))
+        -np.log2(probability(int(window[i - 1]) if i else -1, HIDDEN - int(window[i])))
         for window in windows
-        for i in np.flatnonzero(window <= -2)
+        for i in np.flatnonzero(window <= HIDDEN)
     ]
     return sum(found), float(len(found))
