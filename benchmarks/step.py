@@ -141,7 +141,7 @@ def learned(steps: int) -> dict[str, float]:
         if name == "plain":
             model.add_module("perceiver", plain(D))
         module = LearningModel(model, sizes.training, steps)
-        fitting.trainer(steps, fitting.averaging(sizes), None).fit(module, fitting.batches(data, sizes))
+        fitting.trainer(steps, fitting.averaging(sizes, steps), None).fit(module, fitting.batches(data, sizes))
         ((evaluation,), _) = evaluate(model, data.table, data.parts["validation"])
         found[name] = evaluation.metrics["accuracy"]["value"]
     return found
@@ -152,7 +152,7 @@ def shares(steps: int) -> dict[str, float]:
     data = prepare_digits()
     sizes = defaults.resolve(config(), data.schema, len(data.parts["train"]), len(data.parts["validation"]))
     module = LearningModel(Model(data.schema, defaults.perceiver(sizes)), sizes.training, steps)
-    trainer: Any = fitting.trainer(steps, fitting.averaging(sizes), None)
+    trainer: Any = fitting.trainer(steps, fitting.averaging(sizes, steps), None)
     trainer.profiler = profiler = SimpleProfiler()
     trainer.fit(module, fitting.batches(data, sizes))
     spent = {name: sum(times) for name, times in profiler.recorded_durations.items()}

@@ -104,3 +104,14 @@ def test_measuring_ends_with_its_share_of_the_time(data, monkeypatch):
         assert fitting.measure(model, data, resolved(data), 5, seconds) > 0
         assert len(counted) == steps
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(1, None), (3, None), (30, 0.9), (3_000, 0.95)])
+def test_the_average_reaches_back_over_a_third_of_the_steps(data, steps, decay):
+    config = replace(resolved(data), training=replace(resolved(data).training, average=0.95))
+    found = fitting.averaging(config, steps)
+    assert len(found) == (decay is not None)
+    if found:
+        average, current = [torch.zeros(2)], [torch.ones(2)]
+        found[0]._kwargs["multi_avg_fn"](average, current, 1)
+        torch.testing.assert_close(average[0], torch.full((2,), 1 - decay))

@@ -51,7 +51,7 @@ class Training:
     field_drop: float | None = None
     """Rate at which an input field is masked."""
     average: float | None = None
-    """Decay of the moving average of the weights that is kept; 0: none."""
+    """Decay of the moving average of the weights that is kept, less where steps are few; 0: none."""
     clip: float = 1.0
     """Global norm of the gradients."""
     precision: Literal["auto", "float32", "bf16"] = "auto"

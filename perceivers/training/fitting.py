@@ -137,7 +137,7 @@ def measure(model: Model, data: Any, config: Config, steps: int, seconds: float)
     clock = _Clock(seconds)
     module = LearningModel(copy.deepcopy(model), config.training, steps)
     with threads(config.training.threads):
-        trainer(steps, [clock, *averaging(config)], None).fit(module, batches(data, config))
+        trainer(steps, [clock, *averaging(config, steps)], None).fit(module, batches(data, config))
     return typical(clock.times)
 
 
@@ -202,9 +202,12 @@ def evaluation_seconds(model: Model, data: Any, config: Config) -> tuple[float, 
     return each * len(data.parts["test"]), each * validations * len(data.parts["validation"])
 
 
-def averaging(config: Config) -> list[pl.Callback]:
-    """The moving average of the weights, which takes their place in validation and at the end."""
-    decay = config.training.average
+def averaging(config: Config, steps: int) -> list[pl.Callback]:
+    """The moving average of the weights, which takes their place in validation and at the end.
+
+    It reaches back over at most a third of the steps: the initial weights have no part in what is kept.
+    """
+    decay = min(config.training.average or 0.0, max(0.0, 1 - 3 / steps))
     return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay))] if decay else []
 
 
@@ -230,7 +233,7 @@ def fit(
     in_time = _in_time(model, data, config, deadline, validation) if deadline else None
     parts = [
         *([validation] if validation else []),
-        *averaging(config),
+        *averaging(config, config.steps),
         metrics,
         callbacks.Progress(config.steps, validation),
         checkpoints,
