@@ -109,3 +109,22 @@ def test_a_config_of_a_newer_format_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("format: 99\nasked: {fingerprint: x}\n")
     with RunFolder(tmp_path, {}, 0.0) as folder, pytest.raises(BadInput, match="format 99, but 1 is known"):
         folder.config()
+
+
+def test_the_difference_of_two_schemas_is_named_by_field(tmp_path):
+    def asked(role):
+        return {
+            "schema": {"fields": [{"name": n, "modality": "number", "role": role} for n in ("a", "b")]},
+            "fingerprint": "f",
+        }
+
+    with RunFolder(tmp_path / "run", asked("input"), 0.0) as folder:
+        folder.write_config({})
+    with (
+        pytest.raises(BadInput) as error,
+        RunFolder(tmp_path / "run", asked("ignore"), 0.0) as folder,
+    ):
+        folder.config()
+    assert "(schema.fields.a.role: 'input', now 'ignore'; schema.fields.b.role: 'input', now 'ignore')" in str(
+        error.value
+    )

@@ -428,3 +428,17 @@ def test_far_names_are_not_suggested():
     assert "did you mean" not in nearest("nope", known)
     assert "income, age, colour" in nearest("nope", known)
     assert "'colour'" in nearest("Color", known)
+
+
+def test_a_number_whose_values_each_go_with_one_class_gives_it_away():
+    affairs = np.repeat(np.arange(N // 5), 5)
+    answer = np.where(affairs > 0, "yes", "no")
+    assert "'affairs' gives the target 'affair' away" in notes(plain(affairs=affairs, affair=answer), "affair")
+    answer[3] = "yes"
+    assert "gives the target" not in notes(plain(affairs=affairs, affair=answer), "affair")
+
+
+def test_a_first_line_of_data_is_noticed():
+    frame = pl.DataFrame({"6.32e-03": RNG.normal(size=60), "18.0": RNG.normal(size=60), "name": ["a", "b"] * 30})
+    assert "does the first line hold data" in notes(read(frame), "name")
+    assert "first line" not in notes(read(frame.rename({"18.0": "age"})), "name")

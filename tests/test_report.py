@@ -394,3 +394,10 @@ def test_long_lists_names_and_other_scripts_stay_in_their_place(tmp_path):
     assert found.says("Most confused pairs")
     assert found.says("xxx…")
     assert "bdi" in found.tags
+
+
+@pytest.mark.parametrize(("value", "says"), [(0.29, True), (0.37, True), (0.38, False)])
+def test_no_better_than_a_constant_is_said(value, says):
+    rivals = {"majority class": metric("accuracy", 0.37, 0.3, 0.44), "forest": metric("accuracy", 0.9, 0.8, 0.95)}
+    found = verdict.verdict(metric("accuracy", value, value - 0.05, value + 0.05), rivals)
+    assert ("it has learned nothing yet" in found) == says

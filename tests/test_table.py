@@ -172,7 +172,7 @@ def test_the_best_constant_number_has_the_loss_of_the_variance():
     target = modality(field).target(field, CHANNELS)
     found = part(field, cells.tolist())
     assert target.loss(torch.zeros(400, 1), found).mean().item() == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(target.answer(found["values"])[:, 0], cells, rtol=1e-5)
+    np.testing.assert_allclose(target.answer(found["values"], {})[:, 0], cells, rtol=1e-5)
 
 
 def test_missing_targets_cost_nothing_and_teach_nothing():
@@ -289,14 +289,14 @@ def test_losses_are_those_of_numpy():
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     target = modality(one).target(one, CHANNELS)
     found = target.loss(logits, part(one, ["a", "c", None, "b"])).numpy()
-    logp = np.log(target.answer(logits).numpy())
+    logp = np.log(target.answer(logits, {}).numpy())
     smooth = 0.95 * np.eye(3)[[0, 2, 0, 1]] + 0.05 / 3
     expected = -(smooth * weights * logp).sum(1) * [1, 1, 0, 1]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
     many = fitted("m", "category", ["a|b|c"], role="target", labels="many")
     target = modality(many).target(many, CHANNELS)
-    p, truth = target.answer(logits).numpy(), np.array([[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]])
+    p, truth = target.answer(logits, {}).numpy(), np.array([[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]])
     expected = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean(1) * [1, 1, 0, 1]
     np.testing.assert_allclose(target.loss(logits, part(many, ["a|c", [], None, "b"])).numpy(), expected, atol=1e-6)
 

@@ -48,13 +48,13 @@ def train(
         A YAML file of the options below; options on the command line win.
     """
     began = monotonic()  # loading torch counts as well
+    if minutes is not None and steps is not None:
+        raise BadInput("--minutes and --steps: give one of them; steps are exact, minutes are a budget")
     from perceivers.api import default_out
     from perceivers.data.schema import Schema
     from perceivers.training.config import overlay, read_config
     from perceivers.training.train import train as run
 
-    if minutes is not None and steps is not None:
-        raise BadInput("--minutes and --steps: give one of them; steps are exact, minutes are a budget")
     given = Config(size=size, minutes=minutes, steps=steps, architecture=architecture, training=training)
     folder = run(
         data,

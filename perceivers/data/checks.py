@@ -17,6 +17,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 
 SAMPLE = 10_000
+REPEATED = 5  # rows a value, at least, where a value that always goes with one target is no chance
 CORRELATED = 0.999
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
@@ -134,8 +135,15 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_about_targets, _several_labels, _look_alikes, _give_aways, _duplicates)
+    found = (_header, _about_targets, _several_labels, _look_alikes, _give_aways, _duplicates)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
+
+
+def _header(table: Table, schema: Schema) -> Iterator[str]:
+    """A first row of data that was taken for the names."""
+    names = pl.Series(table.frame.columns)
+    if 2 * names.cast(pl.Float64, strict=False).is_not_null().sum() > len(names):
+        yield f"most columns are named by numbers, such as {names[0]!r}: does the first line hold data, and no names?"
 
 
 def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
@@ -189,7 +197,7 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
     frame = table.frame[np.sort(rows)]
     for target in schema.targets:
         for field in schema.inputs:
-            if len(target.columns) > 1 or len(field.columns) > 1:
+            if len(target.columns) > 1 or len(field.columns) > 1 or not {*field.columns}.isdisjoint(target.columns):
                 continue
             x, y = frame[field.columns[0]], frame[target.columns[0]]
             if x.dtype.is_nested() or y.dtype.is_nested():
@@ -200,6 +208,8 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
                 continue
             if _one_to_one(pair):
                 yield f"{field.name!r} gives the target {target.name!r} away: one value of it for each of the other"
+            elif _implied(pair):
+                yield f"{field.name!r} gives the target {target.name!r} away: each of its values goes with one"
             elif field.modality == target.modality == "number" and _correlation(pair, field, target) > CORRELATED:
                 yield f"{field.name!r} gives the target {target.name!r} away: their correlation is over {CORRELATED}"
 
@@ -207,6 +217,12 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
 def _one_to_one(pair: pl.DataFrame) -> bool:
     x, y = pair["x"].n_unique(), pair["y"].n_unique()
     return 1 < x == y < pair.height and pair.n_unique() == x
+
+
+def _implied(pair: pl.DataFrame) -> bool:
+    """Whether y follows from x, where x repeats so often that this is no chance."""
+    values = pair["x"].n_unique()
+    return 1 < values <= pair.height / REPEATED and pair["y"].n_unique() > 1 and pair.n_unique() == values
 
 
 def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:

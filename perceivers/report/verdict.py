@@ -99,6 +99,9 @@ def _reaches(name: str, metrics: Metrics, field: Field) -> str:
     return f"reaches {NAMES.get(name, name)} {value}"
 
 
+CONSTANTS = ("majority class", "mean")  # the baselines that do not look at the inputs
+
+
 def verdict(metrics: Metrics, baselines: Mapping[str, Metrics]) -> str:
     """Whether the model is better than the best baseline, by the intervals of the headline metric."""
     name = headline(metrics)
@@ -109,6 +112,10 @@ def verdict(metrics: Metrics, baselines: Mapping[str, Metrics]) -> str:
     sign = -1 if name in LOWER_IS_BETTER else 1
     best = max(rivals, key=lambda rival: sign * rivals[rival]["value"])
     theirs = rivals[best]
+    constant = next((name for name in CONSTANTS if name in rivals), None)
+    if constant is not None and sign * ours["value"] <= sign * rivals[constant]["value"]:
+        reached = value_text(name, rivals[constant]["value"], Field("", None, "ignore", ()))
+        return f"No better than the {constant} ({reached}), which looks at nothing: it has learned nothing yet."
     versus = f"the best simple baseline, {best} ({value_text(name, theirs['value'], Field('', None, 'ignore', ()))})"
     if None in (ours["low"], theirs["low"]):
         return f"Too few test rows to say whether it is better than {versus}."

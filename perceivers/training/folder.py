@@ -24,6 +24,7 @@ from perceivers.files import read_yaml, remove_unfinished, write_atomic
 from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT = "config.yaml", "metrics.json", "report.html"
+MOST_SHOWN = 5  # differences
 BEFORE_CONFIG = {"lock", "schema.yaml", "baselines.json", "checkpoints"}  # what a run has before it is planned
 FORMAT = 1
 NOTE_SECONDS = 5.0  # so often the time that was spent is noted, for a process may be killed
@@ -46,11 +47,13 @@ def asked_of(config: Path) -> dict[str, Any]:
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:
-    """{"training": {"lr": 1}} → {"training.lr": 1}, so that a difference is named alone."""
+    """{"training": {"lr": 1}} → {"training.lr": 1}, and the fields of a schema by name: differences are named alone."""
     flat = {}
     for name, value in options.items():
-        if name in ("training", "architecture"):
-            flat |= {f"{name}.{inner}": v for inner, v in value.items()}
+        if isinstance(value, list) and value and all(isinstance(one, dict) and "name" in one for one in value):
+            value = {one["name"]: {k: v for k, v in one.items() if k != "name"} for one in value}
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": v for inner, v in _flat(value).items()}
         else:
             flat[name] = value
     return flat
@@ -141,7 +144,12 @@ class RunFolder:
             raise BadInput(f"{file}: format {content.get('format')}, but {FORMAT} is known here: update perceivers")
         now = json.loads(json.dumps(self.asked))
         before, now = _flat(before), _flat(now)
-        different = [f"{k}: {before.get(k)!r}, now {now.get(k)!r}" for k in now if before.get(k) != now.get(k)]
+        names = [*now, *(name for name in before if name not in now)]
+        different = [
+            f"{k}: {before.get(k)!r:.80}, now {now.get(k)!r:.80}" for k in names if before.get(k) != now.get(k)
+        ]
+        if len(different) > MOST_SHOWN:
+            different = [*different[:MOST_SHOWN], f"and {len(different) - MOST_SHOWN} more"]
         if different:
             raise BadInput(f"{self.path}: holds another run ({'; '.join(different)}): choose another --out")
         return content

@@ -24,12 +24,13 @@ from perceivers.modalities import modality
 from perceivers.model import Model, load_model, save_model
 from perceivers.terminal import say
 from perceivers.training import defaults, fitting, reporting
-from perceivers.training.checkpoints import newest_whole
+from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
 from perceivers.training.folder import REPORT, RunFolder, fingerprint
 from perceivers.training.signals import Signals
 
 DEFAULT_MINUTES = 10.0
+FEW_STEPS = 50  # with fewer, a person is told
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,12 @@ def _run(
         resolved = folder.resolved(stored, config)
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
-    say(
-        f"{data.table.name}: {rows} rows; "
-        f"{resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters; {resolved.steps:,} steps"
-    )
+    size = f"{resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
+    say(f"{data.table.name}: {rows} rows; {size}; {resolved.steps:,} step{'s' * (resolved.steps != 1)}")
+    if resolved.training.small:
+        say(f"note: under {defaults.SMALL_ROWS} rows: the validation rows are learned from as well, and choose nothing")
+    if deadline is not None and resolved.steps < FEW_STEPS:
+        say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
     model, outcome = _trained(model, data, resolved, folder, deadline, signals)
     reporting.write(folder, model, data, resolved, outcome, baselines, command)
     failed = {**outcome.failed, **data.rows.failed}
@@ -200,6 +203,8 @@ def _trained(
     found, damaged = newest_whole(folder.checkpoints)
     for line in damaged:
         say(f"{line}; going on from the one before")
+    if found:
+        say(f"going on after step {step_of(found):,}")
     try:
         outcome = fitting.fit(model, data, resolved, folder, found, deadline, signals)
     except BadInput as error:
