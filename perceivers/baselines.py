@@ -16,6 +16,7 @@ from perceivers.modalities.base import Metrics, Modality
 
 MOST_ROWS = 20_000  # train rows that are fitted; the rest would take minutes and change little
 WIDE, REDUCED = 1_000, 100  # a forest on more columns, or sparse ones, sees so many components of them
+MANY_CLASSES = "The number of unique classes"  # for few rows: scikit-learn warns of it, tree by tree
 TREES, MOST_LEAF_VALUES = 100, 300_000
 
 
@@ -135,6 +136,7 @@ def _logistic(train: Any, test: Any, goals: np.ndarray, k: int) -> np.ndarray:
     model = LogisticRegression(max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 300 steps are close enough for a baseline
+        warnings.filterwarnings("ignore", MANY_CLASSES)
         model.fit(train, goals)
     return _all_classes(model.predict_proba(test), model.classes_, k)
 
@@ -147,7 +149,7 @@ def _forest(train: np.ndarray, test: np.ndarray, goals: np.ndarray, k: int, seed
     model = RandomForestClassifier(TREES, max_leaf_nodes=bound, n_jobs=-1, random_state=seed)
     if goals.ndim == 1:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The number of unique classes")  # many for few rows
+            warnings.filterwarnings("ignore", MANY_CLASSES)
             model.fit(train, goals)
         return _all_classes(model.predict_proba(test), model.classes_, k)
     model.fit(train, np.column_stack([goals, goals[:, 0]]))  # one more, so that a single label is no special case

@@ -144,7 +144,7 @@ class RunFolder:
             raise BadInput(f"{file}: format {content.get('format')}, but {FORMAT} is known here: update perceivers")
         now = json.loads(json.dumps(self.asked))
         before, now = _flat(before), _flat(now)
-        names = [*now, *(name for name in before if name not in now)]
+        names = sorted(now.keys() | before.keys(), key=lambda name: (name not in now or name not in before, name))
         different = [
             f"{k}: {before.get(k)!r:.80}, now {now.get(k)!r:.80}" for k in names if before.get(k) != now.get(k)
         ]
