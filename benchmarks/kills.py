@@ -160,7 +160,13 @@ def run(kills: int, seed: int, folder: Path) -> int:
         if code != 0:
             run_through(data, out, configs[precision])
         if different := same(out, folder / precision):
-            raise SystemExit(f"{out.name} ({precision}): {', '.join(different)} differ from the run that nobody killed")
+            lines = zip(
+                *((run / "metrics.csv").read_text().splitlines() for run in (folder / precision, out)), strict=False
+            )
+            first = next((f"; metrics.csv first: {a} became {b}" for a, b in lines if a != b), "")
+            raise SystemExit(
+                f"{out.name} ({precision}): {', '.join(different)} differ from the run that nobody killed{first}"
+            )
         runs += 1
     return runs
 

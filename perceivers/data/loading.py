@@ -310,6 +310,7 @@ class TrainingBatches:
         steps = count(self.start)
         if not self.workers:
             yield from map(self.batch, steps)
+        torch.ones(1).sin()  # MKL sets itself up at its first sine: no thread here may race for it with the model
         with ThreadPoolExecutor(self.workers) as pool:
             ahead = deque(pool.submit(self.batch, next(steps)) for _ in range(READ_AHEAD * self.workers))
             while True:
