@@ -63,10 +63,11 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     frame = table.frame
     place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
     for field in model.schema.targets:
-        columns = modality(field).columns(field, found[field.name], proba)
         if field.modality == "masked":
             texts = table.frame[field.columns[0]].gather(read).to_list()
             columns = {field.name: [fill(text, one) for text, one in zip(texts, found[field.name], strict=True)]}
+        else:
+            columns = modality(field).columns(field, found[field.name], proba)
         for name, values in columns.items():
             by_row = dict(zip(read.tolist(), values, strict=True))
             frame = frame.with_columns(pl.Series(_new_name(frame, name), [by_row.get(row) for row in place]))
@@ -210,7 +211,9 @@ def _only_field(model: Model, given: str) -> Field:
     fields = model.schema.inputs
     if len(fields) != 1 or len(fields[0].columns) != 1:
         names = ", ".join(column for field in fields for column in field.columns)
-        raise BadInput(f"{given!r:.80} is one value; the model reads {names}: give a table, or rows as JSON objects")
+        is_table = given[given.rfind(".") :].lower() in sources.TABLE_SUFFIXES  # would be read, if it were there
+        what = "no such file" if is_table else "one value"
+        raise BadInput(f"{given!r:.80}: {what}; the model reads {names}: give a table, or rows as JSON objects")
     return fields[0]
 
 

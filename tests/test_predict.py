@@ -35,3 +35,16 @@ def test_what_is_no_text_file_is_refused(model, tmp_path):
     for name, message in (("a.png", "reads texts"), ("missing.txt", "no such file"), ("latin", "byte 3 is not UTF-8")):
         with pytest.raises(BadInput, match=message):
             inputs_as_table(model, [str(tmp_path / name)])
+
+
+def test_a_table_that_is_missing_is_told_from_a_lone_value(model):
+    two = Model(
+        Schema((*model.schema.fields, Field("age", "number", "input", ("age",), {"mean": [0], "std": [1]})), Split()),
+        model.config,
+    )
+    for given, message in (
+        ("gone.csv", r"'gone\.csv': no such file; the model reads review, age"),
+        ("31", "'31': one value"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            inputs_as_table(two, [given])
