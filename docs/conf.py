@@ -1,6 +1,6 @@
 """Sphinx's settings: `make docs` builds the pages, offline, with warnings as errors.
 
-Not concerned with what the pages say, nor with what is made from the code (`directives.py`).
+Not concerned with what the pages say, nor with what is made from the code (`made.py`).
 """
 
 import sys
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project, author, copyright = "perceivers", "the authors of perceivers", "the authors of perceivers, Apache-2.0"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "directives"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "equations"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3

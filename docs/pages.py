@@ -2,7 +2,7 @@
 
 `python -m docs.pages [PAGE …]` runs pages and writes their outputs; an example is a script in jupytext's percent
 format, which becomes a page with its outputs and pictures. Without a PAGE: all of them. The tests run the same blocks.
-Not concerned with how a page looks (`conf.py`), nor with what is made from the code as it is built (`directives.py`).
+Not concerned with how a page looks (`conf.py`), nor with what is made from the code (`made.py`).
 """
 
 import contextlib

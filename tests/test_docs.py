@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from docs import pages
+from docs import made, pages
 from perceivers.cli import app
 from perceivers.modalities import MODALITIES
 from perceivers.published import PRESETS
@@ -37,6 +37,23 @@ def test_the_readme_has_the_sizes_and_the_commands_that_there_are():
         assert row in readme
     for command in (name for name in app if not name.startswith("-")):
         assert re.search(rf"^\| .*`{command}`.* \|", readme, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("name", pages.PAGES)
+def test_what_is_made_from_the_code_stands_on_the_page_as_it_is_now(name):
+    text = pages.PAGES[name].read_text(encoding="utf-8")
+    assert made.filled(text) == text, "out of date: python -m docs.made"
+    assert not re.search(r"^```{(?!toctree|eval-rst)", text, re.MULTILINE), "what only Sphinx would fill"
+    assert text.count("<!-- made: ") == text.count("<!-- made -->")
+
+
+def test_code_is_shown_by_its_name():
+    shown = made.source("docs/made.py", "made")
+    assert shown.startswith("```py\ndef made(name: str) -> str:\n")
+    assert "[docs/made.py](../docs/made.py)" in shown
+    assert "@dataclass" in made.source("perceivers/training/config.py", "Training")
+    with pytest.raises(LookupError):
+        made.source("docs/made.py", "nothing")
 
 
 def test_every_page_that_should_run_does():

@@ -1,20 +1,19 @@
-"""What the pages take from the code when they are built, so that it cannot go stale; and equations as MathML.
+"""What stands on the pages and is made from the code: options, sizes, kinds of data, samples, models, and source.
 
-`{commands}`: every command and option. `{sizes}`: what `--size` stands for. `{modalities}`: every kind of data.
-`{samples}`: the built-in data sets. `{published}`: DeepMind's models. Each writes Markdown, which is then parsed.
-Not concerned with what stands around it on a page.
+`python -m docs.made` writes it between `<!-- made: NAME -->` and `<!-- made -->`, so that a page can be read as a file;
+the tests say where that was forgotten. NAME is a function of `WRITERS`, or a file and a name in it: what the file says
+there is shown. Not concerned with what stands around it on a page.
 """
 
+import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
-from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
 from perceivers import published
 from perceivers.cli import app as commands_app
@@ -24,13 +23,17 @@ from perceivers.modalities import MODALITIES
 from perceivers.modalities.base import Modality
 from perceivers.training.defaults import SIZES
 
+ROOT = Path(__file__).resolve().parent.parent
+PLACE = re.compile(r"(<!-- made: (.+?) -->\n).*?(<!-- made -->)", re.DOTALL)
+
 
 def commands() -> str:
     """The commands in their own order, each with its arguments and options."""
     text = commands_app.generate_docs(output_format="markdown")
     sections = re.findall(r"^## perceivers .*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     text = "".join(sections).replace("## perceivers", "### perceivers").replace("```console", "```text")
-    return re.sub(r"perceivers (\w+) \1", r"perceivers \1", text)  # where a command brings its own usage
+    # How this very program was called would stand before the options.
+    return re.sub(r"^(perceivers \w+) .*?(?=\[OPTIONS\]|--)", r"\1 ", text, flags=re.MULTILINE)
 
 
 def sizes() -> str:
@@ -89,32 +92,47 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def directive(write: Callable[[], str]) -> type[SphinxDirective]:
-    """A directive without arguments that stands for the Markdown that `write` gives."""
-
-    class Written(SphinxDirective):
-        def run(self) -> list[nodes.Node]:
-            return self.parse_text_to_nodes(write(), allow_section_headings=True)
-
-    return Written
-
-
-def inline_math(translator: Any, node: nodes.math) -> None:
-    """An equation inside a line, which browsers draw by themselves."""
-    translator.body.append(tex2mathml(node.astext()))
-    raise nodes.SkipNode
+def source(file: str, name: str) -> str:
+    """What `file` says of `name`: a function, a class, a method (`Class.method`) or a constant. Raises LookupError."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found: ast.AST = ast.parse(text)
+    for part in name.split("."):
+        found = {name: node for node in ast.iter_child_nodes(found) for name in _names(node)}[part]
+    first = min([found.lineno, *(line.lineno for line in getattr(found, "decorator_list", []))])
+    code = textwrap.dedent("\n".join(text.splitlines()[first - 1 : found.end_lineno]))
+    return f"```py\n{code}\n```\n\n`{name}` in [{file}](../{file})\n"
 
 
-def block_math(translator: Any, node: nodes.math_block) -> None:
-    """An equation on its own line."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
-    raise nodes.SkipNode
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
-    """Sphinx calls this."""
-    for write in (commands, sizes, modalities, samples):
-        app.add_directive(write.__name__, directive(write))
-    app.add_directive("published", directive(published_models))
-    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+WRITERS = {
+    "commands": commands,
+    "sizes": sizes,
+    "modalities": modalities,
+    "samples": samples,
+    "published models": published_models,
+}
+
+
+def made(name: str) -> str:
+    """The Markdown of that name. Raises LookupError."""
+    return WRITERS[name]() if name in WRITERS else source(*name.split(" "))
+
+
+def filled(page: str) -> str:
+    """The page with all that is made, as it is now."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{made(found[2]).strip()}\n\n{found[3]}", page)
+
+
+def main() -> None:
+    """The command."""
+    for page in sorted(ROOT.glob("docs/*.md")):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
