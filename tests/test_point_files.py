@@ -35,6 +35,11 @@ def pcd(path, how="binary", points=POINTS, declared=None):
     )
     if how == "ascii":
         body = "\n".join(f"{x} {y} {z} {c}" for (x, y, z), c in zip(points, packed, strict=True)).encode()
+    elif how == "binary_compressed":
+        plain = points.T.astype("<f4").tobytes() + packed.tobytes()  # all of x, all of y, …
+        pieces = [plain[i : i + 32] for i in range(0, len(plain), 32)]
+        content = b"".join(bytes([len(piece) - 1]) + piece for piece in pieces)  # LZF that finds nothing to shorten
+        body = struct.pack("<II", len(content), len(plain)) + content
     else:
         rows = np.zeros(len(points), [("p", "<f4", 3), ("c", "<u4")])
         rows["p"], rows["c"] = points, packed
@@ -43,13 +48,14 @@ def pcd(path, how="binary", points=POINTS, declared=None):
     return path
 
 
-def las(path):
-    header = laspy.LasHeader(point_format=3, version="1.2")
+def las(path, point_format=3, version="1.2"):
+    header = laspy.LasHeader(point_format=point_format, version=version)
     header.scales = [1e-5] * 3
     cloud = laspy.LasData(header)
     cloud.x, cloud.y, cloud.z = POINTS.T
     cloud.intensity = np.arange(101)
-    cloud.red, cloud.green, cloud.blue = COLOURS.T
+    if point_format in (3, 7):
+        cloud.red, cloud.green, cloud.blue = COLOURS.T
     cloud.write(str(path))
     return path
 
@@ -75,7 +81,7 @@ def test_ply(tmp_path, text):
     np.testing.assert_array_equal(colours_of(found), COLOURS)
 
 
-@pytest.mark.parametrize("how", ["ascii", "binary"])
+@pytest.mark.parametrize("how", ["ascii", "binary", "binary_compressed"])
 def test_pcd(tmp_path, how):
     found = point_files.read(pcd(tmp_path / "a.pcd", how))
     np.testing.assert_allclose(found.points, POINTS, atol=1e-6)
@@ -93,11 +99,29 @@ def test_points_without_a_return_are_left_out_of_a_pcd_alone(tmp_path):
             point_files.read(path)
 
 
-def test_las(tmp_path):
-    found = point_files.read(las(tmp_path / "a.las"))
+@pytest.mark.parametrize("name", ["a.las", "a.laz"])
+@pytest.mark.parametrize(("point_format", "version"), [(3, "1.2"), (7, "1.4")])
+def test_las(tmp_path, name, point_format, version):
+    found = point_files.read(las(tmp_path / name, point_format, version))
     np.testing.assert_allclose(found.points, POINTS, atol=1e-5)
     np.testing.assert_array_equal(found.features["intensity"], np.arange(101))
     np.testing.assert_array_equal(colours_of(found), COLOURS)
+
+
+@pytest.mark.parametrize(("point_format", "version"), [(3, "1.2"), (6, "1.4")])
+def test_a_laz_with_any_bytes_changed_is_read_or_refused(tmp_path, point_format, version):
+    content = np.frombuffer(las(tmp_path / "a.laz", point_format, version).read_bytes(), np.uint8)
+    random, path, refused = np.random.default_rng(0), tmp_path / "b.laz", 0
+    for number in range(120):
+        changed = content.copy()
+        at = random.integers([len(content), 500][number % 2], size=3)
+        changed[at] = random.choice([0, 127, 128, 255], 3)
+        path.write_bytes(changed[: random.integers(len(content)) if number % 3 == 0 else None].tobytes())
+        try:
+            point_files.read(path)
+        except Unreadable:
+            refused += 1
+    assert refused > 40
 
 
 def test_npz_npy_xyz_and_arrays(tmp_path):
@@ -165,11 +189,20 @@ def cut(path, share=0.5):
     return path
 
 
-def lying_las(path):
-    content = bytearray(las(path).read_bytes())
-    content[107:111] = struct.pack("<I", 2**31)
+def lying(path, at, number):
+    """A file in whose header a number of four bytes says something else."""
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = struct.pack("<I", number)
     path.write_bytes(content)
     return path
+
+
+def lying_pcd(path, at, number):
+    return lying(path, path.read_bytes().index(b"binary_compressed\n") + len(b"binary_compressed\n") + at, number)
+
+
+def many(path):
+    return written(path, pcd(path).read_bytes().replace(b"POINTS 101", b"POINTS 9000000000"))
 
 
 def written(path, text):
@@ -202,12 +235,30 @@ DAMAGED = {
         "no y among its columns",
     ),
     "cut las": (lambda p: cut(las(p / "a.las")), r"cut short: 101 points are declared, \d+ are there"),
-    "las that declares too much": (lambda p: lying_las(p / "a.las"), "2,147,483,648 points are declared, 101 are"),
-    "las with a cut header": (lambda p: cut(las(p / "a.las"), 0.03), "damaged, cut short, or not las"),
+    "las that declares too much": (
+        lambda p: lying(las(p / "a.las"), 107, 2**31),
+        "its header declares 2,147,483,648 points, more than 50,000,000",
+    ),
+    "las that declares more": (lambda p: lying(las(p / "a.las"), 107, 102), "102 points are declared, 101 are there"),
+    "las of many records": (
+        lambda p: lying(las(p / "a.las"), 100, 2**31),
+        "damaged: its header declares 2,147,483,648 records beside the points",
+    ),
+    "cut laz": (lambda p: cut(las(p / "a.laz")), "cut short: the table of its chunks is not there"),
+    "laz with a cut header": (lambda p: cut(las(p / "a.laz"), 0.2), "cut short: its points begin at byte"),
+    "laz that declares more": (lambda p: lying(las(p / "a.laz"), 107, 2**24), "damaged, cut short, or not laz"),
+    "las with a cut header": (lambda p: cut(las(p / "a.las"), 0.03), "not las, or its header is cut short"),
     "cut pcd": (lambda p: cut(pcd(p / "a.pcd"), 0.7), "cut short: 101 points are declared, "),
     "cut ascii pcd": (lambda p: cut(pcd(p / "a.pcd", "ascii")), "cut short: 101 points are declared, "),
     "pcd with a cut header": (lambda p: cut(pcd(p / "a.pcd"), 0.05), "its header is cut short: no"),
-    "compressed pcd": (lambda p: pcd(p / "a.pcd", "binary_compressed"), "its data is binary_compressed: save it as"),
+    "cut compressed pcd": (
+        lambda p: cut(pcd(p / "a.pcd", "binary_compressed")),
+        "cut short: 1,667 bytes of points are declared",
+    ),
+    "compressed pcd that lies": (lambda p: lying_pcd(pcd(p / "a.pcd", "binary_compressed"), 4, 2**31), "take 1,616 by"),
+    "compressed pcd of less": (lambda p: lying_pcd(pcd(p / "a.pcd", "binary_compressed"), 0, 33), "it does not stand"),
+    "pcd of many points": (lambda p: many(p / "a.pcd"), "its header declares 9,000,000,000 points, more than"),
+    "pcd of another kind": (lambda p: pcd(p / "a.pcd", "zipped"), "its data is zipped: save it as ascii"),
     "pcd without points": (lambda p: pcd(p / "a.pcd", points=POINTS[:0]), "no points in it"),
     "off without faces": (lambda p: written(p / "a.off", OFF.replace("3 1 0", "3 0 0")), "no faces in it"),
     "off with a wrong corner": (lambda p: written(p / "a.off", OFF + "3 0 1 7\n"), "outside the range"),

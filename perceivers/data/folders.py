@@ -18,7 +18,7 @@ EXTENSIONS = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".bmp", ".gif"),
     "audio": (".wav", ".flac", ".ogg", ".mp3"),
     "video": (".mp4", ".webm", ".avi", ".mkv"),
-    "points": (".ply", ".off", ".obj", ".stl", ".xyz", ".las", ".pcd"),
+    "points": (".ply", ".off", ".obj", ".stl", ".xyz", ".las", ".laz", ".pcd"),
     "array": (".npy", ".npz"),
 }
 MODALITY_OF = {ending: modality for modality, endings in EXTENSIONS.items() for ending in endings}

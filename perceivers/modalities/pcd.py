@@ -1,4 +1,4 @@
-"""Point Cloud Data files (PCD 0.7 of the Point Cloud Library): ascii and binary.
+"""Point Cloud Data files (PCD 0.7 of the Point Cloud Library): ascii, binary, and binary compressed.
 
 Not concerned with what the columns mean, but for colours, which the format packs into one.
 """
@@ -8,28 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from perceivers.errors import Unreadable
+from perceivers.modalities.lzf import decompress
 
 TYPES = {"F": "f", "I": "i", "U": "u"}
 KEYS = ("FIELDS", "SIZE", "TYPE", "COUNT", "POINTS", "DATA")
 LONGEST = 64 * 1024  # of a header, in bytes
 
 
-def read_pcd(path: Path) -> dict[str, np.ndarray]:
-    """The columns by name, (n) or (n count). Raises Unreadable."""
+def read_pcd(path: Path, most: int) -> dict[str, np.ndarray]:
+    """The columns by name, (n) or (n count), of at most `most` points. Raises Unreadable."""
     with path.open("rb") as file:
         header = _header(file.readlines(LONGEST))
         file.seek(header.pop("at"))
         dtype, count, how = _dtype(header), int(header["POINTS"][0]), header["DATA"][0].lower()
         if count < 0:
             raise Unreadable(f"its header says POINTS {count}")
+        if count > most:
+            raise Unreadable(f"its header declares {count:,} points, more than {most:,}: thin it out first")
         if how == "binary":
             content = file.read(count * dtype.itemsize)
             _require(count, len(content) // dtype.itemsize)
             rows = np.frombuffer(content, dtype, count)
+        elif how == "binary_compressed":
+            rows = _compressed(file.read(), dtype, count)
         elif how == "ascii":
             rows = _ascii(file.read().split(), dtype, count)
         else:
-            raise Unreadable(f"its data is {how}: save it as binary or ascii")
+            raise Unreadable(f"its data is {how}: save it as ascii, binary or binary_compressed")
     columns = {name: rows[name] for name in dtype.names or () if not name.startswith("_")}
     for name in ("rgb", "rgba"):
         if name in columns and columns[name].dtype.itemsize == 4 and columns[name].ndim == 1:
@@ -78,6 +83,20 @@ def _ascii(words: list[bytes], dtype: np.dtype, count: int) -> np.ndarray:
         values = numbers[:, start : start + size]
         rows[name] = values[:, 0] if dtype[name].shape == () else values
         start += size
+    return rows
+
+
+def _compressed(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:
+    """The size of what follows, its size when it is unpacked, and all values of each column in turn."""
+    packed, size = np.frombuffer(content[:8].ljust(8, b"\0"), "<u4").tolist()
+    if packed > len(content) - 8:
+        raise Unreadable(f"cut short: {packed:,} bytes of points are declared, {max(0, len(content) - 8):,} are there")
+    if size != count * dtype.itemsize:
+        raise Unreadable(f"damaged: {count:,} points take {count * dtype.itemsize:,} bytes, not {size:,}")
+    columns, rows, at = decompress(content[8 : 8 + packed], size), np.zeros(count, dtype), 0
+    for name in dtype.names or ():
+        rows[name] = np.frombuffer(columns, dtype[name].base, rows[name].size, at).reshape(rows[name].shape)
+        at += rows[name].nbytes
     return rows
 
 

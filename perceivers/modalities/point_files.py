@@ -15,6 +15,7 @@ from jaxtyping import Float
 from perceivers.arrays import array_names, read_array
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.base import is_missing
+from perceivers.modalities.las import read_las
 from perceivers.modalities.pcd import read_pcd
 
 SAMPLED = 8_192  # points of a mesh
@@ -37,8 +38,8 @@ class Cloud(NamedTuple):
 
 
 def read(cell: Any) -> Cloud | None:
-    """The Path of a ply, off, obj, stl, xyz, npy, npz, las or pcd file, or an array or nested list (n 2) or (n 3 + k),
-    whose further columns are features → a cloud of n ≥ 1 points. Raises Unreadable.
+    """The Path of a ply, off, obj, stl, xyz, npy, npz, las, laz or pcd file, or an array or nested list (n 2) or
+    (n 3 + k), whose further columns are features → a cloud of n ≥ 1 points. Raises Unreadable.
     """
     if not isinstance(cell, Path):
         return None if is_missing(cell) else _checked(_columns(cell))
@@ -183,21 +184,14 @@ def _npz(path: Path) -> Cloud:
 
 
 def _las(path: Path) -> Cloud:
-    laspy = _needs("laspy")
-    with laspy.open(path) as file:
-        header = file.header
-        there = (path.stat().st_size - header.offset_to_point_data) // header.point_format.size
-        if not header.are_points_compressed and there < header.point_count:
-            raise Unreadable(f"cut short: {header.point_count:,} points are declared, {max(0, there):,} are there")
-        points = file.read()
-    names = [name for name in FEATURES if name in points.point_format.dimension_names]
-    columns = {axis: np.asarray(points[axis]) for axis in "xyz"}
-    return _named({**columns, **{name: np.asarray(points[name]) for name in names}})
+    if path.suffix.lower() == ".laz":
+        _needs("lazrs")
+    return _named(read_las(path, _needs("laspy"), FEATURES, MOST_POINTS))
 
 
 def _pcd(path: Path) -> Cloud:
     """Points without coordinates are left out: that is how the format says "no return"."""
-    cloud = _named(read_pcd(path))
+    cloud = _named(read_pcd(path, MOST_POINTS))
     known = ~np.isnan(cloud.points).all(1)
     return Cloud(cloud.points[known], {name: values[known] for name, values in cloud.features.items()})
 
@@ -211,6 +205,7 @@ READERS: dict[str, Callable[[Path], Cloud]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".las": _las,
+    ".laz": _las,
     ".pcd": _pcd,
 }
 

@@ -99,7 +99,7 @@ class Points(Modality):
         return {name: value for name, value in found.items() if field.options[name] is None}
 
     def read(self, field: Any, cell: Any) -> np.ndarray | None:
-        """The Path of a ply, off, obj, stl, xyz, npy, npz, las or pcd file, or an array or nested list (n, 3 + k)."""
+        """The Path of a ply, off, obj, stl, xyz, npy, npz, las, laz or pcd file, or an array or list (n, 3 + k)."""
         cloud = point_files.read(cell)
         if cloud is None:
             return None
