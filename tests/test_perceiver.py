@@ -69,7 +69,7 @@ def test_chunks_are_the_whole(model, arrays):
     inputs, queries, mask = arrays
     whole = model(inputs, queries, mask)
     got = model(split(inputs, 2, 11, 10, mask=mask), split(queries, 3, 4))
-    assert torch.equal(got, whole)
+    assert naive.relative(naive.array(got), naive.array(whole)) < 1e-6
 
 
 def test_a_chunk_without_a_mask_is_all_seen(model, arrays):
@@ -113,7 +113,7 @@ def test_a_query_that_is_masked_sees_no_latents(model, arrays):
     some, every = model.decode(latents, queries, seeing), model.decode(latents, queries)
     assert torch.equal(model.decode(latents + 1, queries, seeing)[:, 4:], some[:, 4:])
     assert torch.allclose(some[:, :4], every[:, :4], atol=1e-6)
-    assert torch.equal(model.decode(latents, split(queries, 2, A - 2, mask=seeing)), some)
+    assert torch.allclose(model.decode(latents, split(queries, 2, A - 2, mask=seeing)), some, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter(model, arrays):

@@ -4,7 +4,7 @@ Not concerned with positions, latents or queries (`positions.py`, `perceiver.py`
 computed (`kernels.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -84,13 +84,28 @@ class Attention(nn.Module):
         self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n e"]:
         if inputs_q is inputs_kv:
-            projected = kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v))
+            q, k, v = self._heads(kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v)))
         else:
-            projected = self.to_q(inputs_q), *kernels.project(inputs_kv, (self.to_k, self.to_v))
-        q, k, v = (rearrange(x, "b n (h c) -> b h n c", h=self.num_heads) for x in projected)
+            q, (k, v) = self.queries(inputs_q), self.keys_values(inputs_kv)
         if mask is not None and mask.ndim == 2:
             mask = rearrange(mask, "b m -> b 1 m")
-        return self.output(rearrange(self.pool(q, k, v, mask), "b h n c -> b n (h c)"))
+        return self.merge(self.pool(q, k, v, mask))
+
+    def queries(self, inputs_q: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
+        return self._heads([self.to_q(inputs_q)])[0]
+
+    def keys_values(
+        self, inputs_kv: Float[Tensor, "b m c"]
+    ) -> tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"]]:
+        k, v = self._heads(kernels.project(inputs_kv, (self.to_k, self.to_v)))
+        return k, v
+
+    def merge(self, pooled: Float[Tensor, "b h n v"]) -> Float[Tensor, "b n e"]:
+        """What the heads pooled, side by side, through the last projection."""
+        return self.output(rearrange(pooled, "b h n c -> b n (h c)"))
+
+    def _heads(self, projected: Sequence[Float[Tensor, "b n _"]]) -> list[Float[Tensor, "b h n _"]]:
+        return [rearrange(x, "b n (h c) -> b h n c", h=self.num_heads) for x in projected]
 
 
 def tanh_gelu() -> nn.Module:
@@ -151,7 +166,10 @@ class CrossAttend(nn.Module):
     def forward(
         self, queries: Float[Tensor, "b n d"], inputs: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n d"]:
-        read = self.attention(self.query_norm(queries), self.kv_norm(inputs), mask)
+        return self.finish(queries, self.attention(self.query_norm(queries), self.kv_norm(inputs), mask))
+
+    def finish(self, queries: Float[Tensor, "b n d"], read: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """What comes after the attention: the residual and the MLP."""
         x = queries + read if self.query_residual else read
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))
 

@@ -1,17 +1,20 @@
-"""What `encode` and `decode` accept: an array, (features, positions) apart, or re-iterable chunks of either.
+"""What `encode` and `decode` accept: an array, (features, positions) apart, or chunks of either.
 
-Not concerned with what the arrays mean.
+Not concerned with what the arrays mean, nor with how chunks are read (`streaming.py`).
 """
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 Features = Float[Tensor, "b m f"]
 Positions = Float[Tensor, "m p"] | Float[Tensor, "b m p"]
 Array = Float[Tensor, "b m c"] | tuple[Features, Positions]
+Mask = Bool[Tensor, "b m"] | None
 
 
 @runtime_checkable
@@ -25,7 +28,42 @@ class Chunks(Protocol):
 
     def __len__(self) -> int: ...
 
-    def chunk(self, index: int) -> tuple[Array, Bool[Tensor, "b m"] | None]: ...
+    def chunk(self, index: int) -> tuple[Array, Mask]: ...
+
+
+class Sliced:
+    """An array (b m c) in pieces of `size` along m: a tensor, or a memory map of numpy that is read piece by piece."""
+
+    def __init__(self, array: Tensor | np.ndarray, size: int):
+        if array.ndim != 3 or size < 1:
+            raise ValueError(f"an array (b m c) and a size of at least 1 are needed, got {tuple(array.shape)}, {size}")
+        self.array, self.size = array, size
+        self.shape = (array.shape[0], array.shape[1], array.shape[2])
+
+    def __len__(self) -> int:
+        return max(1, -(-self.shape[1] // self.size))
+
+    def chunk(self, index: int) -> tuple[Float[Tensor, "b s c"], None]:
+        part = self.array[:, index * self.size : (index + 1) * self.size]
+        return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part)), None
+
+
+class Adapted:
+    """Chunks that go through a module piece by piece, from whatever they hold to (b m `channels`).
+
+    The module's weights get gradients; a row of its output may depend on the same row of its input alone.
+    """
+
+    def __init__(self, chunks: Chunks, adapter: nn.Module, channels: int):
+        self.chunks, self.adapter = chunks, adapter
+        self.shape = (*chunks.shape[:2], channels)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def chunk(self, index: int) -> tuple[Array, Mask]:
+        array, mask = self.chunks.chunk(index)
+        return self.adapter(array), mask
 
 
 def join(array: Array) -> Float[Tensor, "b m c"]:
@@ -38,25 +76,24 @@ def join(array: Array) -> Float[Tensor, "b m c"]:
     return torch.cat([features, positions.to(features.dtype)], dim=-1)
 
 
-def gather(
-    inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None
-) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"] | None]:
-    """The whole array and its mask. Chunks bring their own masks, so `mask` must be None with them."""
-    if isinstance(inputs, Tensor | tuple):
-        return join(inputs), mask
-    if mask is not None:
-        raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
-    pieces = [inputs.chunk(i) for i in range(len(inputs))]
-    if not pieces:
+def pieces(chunks: Chunks) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
+    """Each piece as one array with its mask. Raises ValueError where they do not fit each other or `shape`."""
+    if not len(chunks):
         raise ValueError("the inputs have no chunks: give at least one")
-    arrays = [join(array) for array, _ in pieces]
-    whole = torch.cat(arrays, dim=1)
-    if tuple(whole.shape) != tuple(inputs.shape):
-        raise ValueError(f"the chunks make {tuple(whole.shape)}, but `shape` says {tuple(inputs.shape)}")
-    if all(piece is None for _, piece in pieces):
-        return whole, None
-    masks = [
-        torch.ones(array.shape[:2], dtype=torch.bool, device=array.device) if piece is None else piece
-        for array, (_, piece) in zip(arrays, pieces, strict=True)
-    ]
-    return whole, torch.cat(masks, dim=1)
+    b, m, c = chunks.shape
+    found, kind = 0, None
+    for i in range(len(chunks)):
+        raw, mask = chunks.chunk(i)
+        array = join(raw)
+        if array.ndim != 3 or (array.shape[0], array.shape[2]) != (b, c):
+            raise ValueError(f"chunk {i} is {tuple(array.shape)}, but `shape` says ({b}, …, {c})")
+        if kind is not None and array.dtype != kind:
+            raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
+        if mask is not None and mask.shape != array.shape[:2]:
+            raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {tuple(array.shape)}")
+        if array.requires_grad and not isinstance(chunks, Adapted):
+            raise ValueError(f"chunk {i} asks for gradients, which chunks do not pass on: wrap its module in `Adapted`")
+        found, kind = found + array.shape[1], array.dtype
+        yield array, mask
+    if found != m:
+        raise ValueError(f"the chunks make {(b, found, c)}, but `shape` says {(b, m, c)}")

@@ -5,14 +5,16 @@ Not concerned with queries: this model has one answer a row, by the mean of its 
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from perceivers.core.attention import CrossAttend, SelfAttend, linear
-from perceivers.core.inputs import Array, Chunks, gather
+from perceivers.core.inputs import Array, Chunks, join
 from perceivers.core.positions import LearnedArray
+from perceivers.core.streaming import read
 
 # One (cross-attend, stack) for each time that the inputs are read: which of each, counted from 0.
 Order = Sequence[tuple[int, int]]
@@ -50,10 +52,11 @@ class Perceiver(nn.Module):
 
     def encode(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n d"]:
         """The latents read the inputs, think, and read again. `mask` (b m) is True where there is something to read."""
-        array, mask = gather(inputs, mask)
-        latents = self.latents(len(array))
+        if isinstance(inputs, Tensor | tuple):
+            inputs = join(inputs)
+        latents = self.latents(1)
         for cross, stack in self.order:
-            latents = self.stacks[stack](self.cross_attends[cross](latents, array, mask))
+            latents = self.stacks[stack](read(cast(CrossAttend, self.cross_attends[cross]), latents, inputs, mask))
         return latents
 
     def forward(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b k"]:

@@ -3,15 +3,16 @@
 Not concerned with where inputs and queries come from, nor with what the outputs mean.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from perceivers.core import streaming
 from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
-from perceivers.core.inputs import Array, Chunks, gather
+from perceivers.core.inputs import Array, Chunks, Mask, join
 from perceivers.core.positions import LearnedArray
 
 
@@ -37,10 +38,12 @@ class PerceiverIO(nn.Module):
         self.decoder = decoder
         self.num_blocks = num_blocks
 
-    def encode(self, inputs: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n d"]:
-        """The latents read the inputs once. `mask` (b m) is True where there is something to read."""
-        array, mask = gather(inputs, mask)
-        return self.encoder(self.latents(len(array)), array, mask)
+    def encode(self, inputs: Array | Chunks | Iterable, mask: Mask = None) -> Float[Tensor, "b n d"]:
+        """The latents read the inputs once. `mask` (b m) is True where there is something to read.
+
+        Memory does not grow with m where the inputs are `Chunks`, or any iterable of (array, mask): see `streaming.py`.
+        """
+        return streaming.read(self.encoder, self.latents(1), inputs, mask)
 
     def process(self, latents: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The latents think: the block of self-attends, `num_blocks` times."""
@@ -53,13 +56,18 @@ class PerceiverIO(nn.Module):
         self, latents: Float[Tensor, "b n d"], queries: Array | Chunks, mask: Bool[Tensor, "b o"] | None = None
     ) -> Float[Tensor, "b o e"]:
         """Each query reads the latents: one output for each. A query where `mask` is False sees none of them."""
-        array, mask = gather(queries, mask)
+
+        def see(mask: Mask) -> Bool[Tensor, "b o n"] | None:
+            return None if mask is None else repeat(mask, "b o -> b o n", n=latents.shape[1])
+
+        if isinstance(queries, Tensor | tuple):
+            return self.decoder(join(queries), latents, see(mask))
         if mask is not None:
-            mask = repeat(mask, "b o -> b o n", n=latents.shape[1])
-        return self.decoder(array, latents, mask)
+            raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
+        return streaming.ask(self.decoder, latents, queries, see)
 
     def forward(
-        self, inputs: Array | Chunks, queries: Array | Chunks, mask: Bool[Tensor, "b m"] | None = None
+        self, inputs: Array | Chunks | Iterable, queries: Array | Chunks, mask: Mask = None
     ) -> Float[Tensor, "b o e"]:
         return self.decode(self.process(self.encode(inputs, mask)), queries)
 

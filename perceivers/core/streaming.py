@@ -1,0 +1,165 @@
+"""Exact cross-attention over inputs that come in chunks: memory for one chunk, however many there are.
+
+The softmax is carried along from chunk to chunk (Milakov and Gimelshein 2018, "Online normalizer calculation for
+softmax"); the backward pass reads the chunks again and computes their keys, values and weights anew (Rabe and Staats
+2021, "Self-attention does not need O(n²) memory"; Dao et al. 2022). Not concerned with where chunks come from
+(`inputs.py`), nor with the rest of a cross-attend (`attention.py`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from perceivers.core.attention import CrossAttend, DotProduct
+from perceivers.core.inputs import Adapted, Array, Chunks, Mask, join, pieces
+
+# Keys (b h m k), values (b h m v) and mask of each chunk, in order; the same at every call but for read-once inputs.
+Stream = Callable[[], Iterator[tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"], Mask]]]
+
+
+def read(
+    cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Array | Chunks | Iterable, mask: Mask
+) -> Float[Tensor, "b n d"]:
+    """The latents, each row's or the same for all, read a whole array, `Chunks`, or an iterable of chunks.
+
+    Chunks bring their own masks, so `mask` must be None with them. An iterable may be one that can be read only once;
+    it gives no gradients. Raises ValueError where chunks do not fit each other or their `shape`.
+    """
+    if isinstance(inputs, Tensor | tuple):
+        array = join(inputs)
+        return cross(latents.expand(len(array), -1, -1), array, mask)
+    if mask is not None:
+        raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
+    if isinstance(inputs, Chunks):
+        return _read_chunks(cross, latents.expand(inputs.shape[0], -1, -1), inputs)
+    return _read_once(cross, latents, inputs)
+
+
+def ask(
+    cross: CrossAttend, latents: Float[Tensor, "b n d"], queries: Chunks, see: Callable[[Mask], Mask]
+) -> Float[Tensor, "b o e"]:
+    """Queries that come in chunks read the latents; in training the backward pass computes each chunk anew."""
+
+    def answer(array: Tensor, mask: Mask) -> Tensor:
+        if torch.is_grad_enabled():
+            return checkpoint(cross, array, latents, see(mask), use_reentrant=False)
+        return cross(array, latents, see(mask))
+
+    return torch.cat([answer(array, mask) for array, mask in pieces(queries)], dim=1)
+
+
+def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Chunks) -> Float[Tensor, "b n d"]:
+    attention = cross.attention
+
+    def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
+        for array, mask in pieces(inputs):
+            yield *attention.keys_values(cross.kv_norm(array)), mask
+
+    def weights() -> list[nn.Parameter]:
+        return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+    parts = [cross.kv_norm, attention.to_k, attention.to_v, *([inputs.adapter] if isinstance(inputs, Adapted) else [])]
+    given = weights()
+
+    def again() -> Iterator[tuple[Tensor, Tensor, Mask]]:
+        if any(a is not b for a, b in zip(given, weights(), strict=True)):
+            raise RuntimeError("the model has other weights than in the forward pass: chunks cannot be read again")
+        return stream()
+
+    return _finish(cross, latents, again, given)
+
+
+def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Iterable) -> Float[Tensor, "b n d"]:
+    if torch.is_grad_enabled() and any(p.requires_grad for p in cross.parameters()):
+        raise ValueError(
+            "a backward pass reads the inputs twice, and these can be read once: "
+            "give `Chunks`, or wrap the call in torch.no_grad()"
+        )
+    chunks = iter(inputs)
+    first = next(chunks, None)
+    if first is None:
+        raise ValueError("the inputs have no chunks: give at least one")
+    array = join(first[0])
+
+    def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
+        yield *cross.attention.keys_values(cross.kv_norm(array)), first[1]
+        for features, mask in chunks:
+            yield *cross.attention.keys_values(cross.kv_norm(join(features))), mask
+
+    return _finish(cross, latents.expand(len(array), -1, -1), stream, [])
+
+
+def _finish(
+    cross: CrossAttend, latents: Float[Tensor, "b n d"], stream: Stream, weights: Sequence[Tensor]
+) -> Float[Tensor, "b n d"]:
+    q = cross.attention.queries(cross.query_norm(latents))
+    width = cross.attention.to_v.out_features // cross.attention.num_heads
+    pooled, seen = _Pool.apply(q, width, stream, *weights)
+    if type(cross.attention.pool) is not DotProduct and not bool(seen.all()):
+        raise ValueError("a row has nothing to read, and this model pools then over the whole input: give one array")
+    return cross.finish(latents, cross.attention.merge(pooled))
+
+
+class _Pool(torch.autograd.Function):
+    """softmax(q·kᵀ/√k)·v over a stream of keys and values of `width`, and which queries saw anything (b 1 n 1).
+
+    `weights` are all that the stream depends upon and that may want a gradient. A query that sees nothing pools zeros.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Float[Tensor, "b h n k"], width: int, stream: Stream, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        kind = torch.promote_types(q.dtype, torch.float32)  # sums over millions are kept in float32 whatever comes
+        top = q.new_full((*q.shape[:3], 1), -torch.inf, dtype=kind)
+        total, pooled = torch.zeros_like(top), q.new_zeros((*q.shape[:3], width), dtype=kind)
+        for k, v, mask in stream():
+            if not k.shape[2]:
+                continue
+            logits = _logits(q, k, mask, kind)
+            new_top = torch.maximum(top, logits.amax(-1, keepdim=True))
+            finite = new_top.clamp(min=torch.finfo(kind).min)  # where nothing was seen yet: exp(-inf - finite) = 0
+            shares, faded = (logits - finite).exp_(), (top - finite).exp()
+            total = total * faded + shares.sum(-1, keepdim=True)
+            pooled = pooled * faded + (shares.to(v.dtype) @ v).to(kind)
+            top = new_top
+        seen = total > 0
+        pooled = torch.where(seen, pooled / total, 0)
+        ctx.save_for_backward(q, pooled, torch.where(seen, top + total.log(), torch.inf), *weights)
+        ctx.stream, ctx.kind = stream, kind
+        ctx.autocast = torch.is_autocast_enabled(q.device.type), torch.get_autocast_dtype(q.device.type)
+        ctx.mark_non_differentiable(seen)
+        return pooled.to(q.dtype), seen
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyrefly: ignore[bad-override]  the decorator has no names of arguments
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        q, pooled, normaliser, *weights = ctx.saved_tensors
+        enabled, dtype = ctx.autocast
+        grad = grad_outputs[0].to(ctx.kind)
+        inner = (grad * pooled).sum(-1, keepdim=True)
+        to_q, to_weights = torch.zeros_like(q, dtype=ctx.kind), [torch.zeros_like(w) for w in weights]
+        with torch.enable_grad(), torch.autocast(q.device.type, dtype=dtype, enabled=enabled):
+            for k, v, mask in ctx.stream():
+                with torch.no_grad():
+                    shares = (_logits(q, k, mask, ctx.kind) - normaliser).exp_()
+                    to_v = shares.mT.to(v.dtype) @ grad.to(v.dtype)
+                    slopes = shares * ((grad.to(v.dtype) @ v.mT).to(ctx.kind) - inner) * q.shape[-1] ** -0.5
+                    to_q += slopes.to(k.dtype) @ k
+                    to_k = slopes.mT.to(q.dtype) @ q
+                if weights:
+                    found = torch.autograd.grad((k, v), weights, (to_k.to(k.dtype), to_v), allow_unused=True)
+                    to_weights = [s if f is None else s.add_(f) for s, f in zip(to_weights, found, strict=True)]
+        return to_q.to(q.dtype), None, None, *to_weights
+
+
+def _logits(q: Tensor, k: Tensor, mask: Mask, kind: torch.dtype) -> Float[Tensor, "b h n m"]:
+    logits = ((q * q.shape[-1] ** -0.5) @ k.mT).to(kind)
+    return logits if mask is None else logits.masked_fill(~mask[:, None, None], -torch.inf)

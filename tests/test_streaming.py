@@ -1,0 +1,218 @@
+import numpy as np
+import pytest
+import torch
+from test_attention import perturbed
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from perceivers.core import kernels
+from perceivers.core.inputs import Adapted, Sliced
+from perceivers.core.perceiver import PerceiverIOConfig, build
+
+B, M, C, N, D, A, E = 2, 37, 6, 5, 8, 9, 7
+CONFIG = PerceiverIOConfig(
+    input_channels=C,
+    query_channels=E,
+    num_latents=N,
+    latent_channels=D,
+    self_attends_per_block=1,
+    cross_heads=2,
+    self_heads=2,
+    cross_v_channels=10,
+)
+
+
+class Masked:
+    """Chunks of an array with a mask, of any sizes."""
+
+    def __init__(self, array, mask, sizes):
+        self.parts = list(zip(array.split(sizes, 1), mask.split(sizes, 1), strict=True))
+        self.shape = tuple(array.shape)
+
+    def __len__(self):
+        return len(self.parts)
+
+    def chunk(self, index):
+        return self.parts[index]
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(5)
+    return perturbed(build(CONFIG)).double()
+
+
+@pytest.fixture
+def arrays():
+    torch.manual_seed(7)
+    return torch.randn(B, M, C).double(), torch.randn(B, A, E).double(), torch.rand(B, M) < 0.6
+
+
+def gradients(model, loss):
+    return torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+
+
+@pytest.mark.parametrize("sizes", [[M], [1] * M, [30, 7], [0, 20, 0, 17], [M, 0]], ids=str)
+@pytest.mark.parametrize("dark", [False, True], ids=["", "a dark row"])
+def test_chunks_give_the_outputs_and_gradients_of_the_whole(sizes, dark, model, arrays):
+    inputs, queries, mask = arrays
+    mask[0, :30] = False  # whole chunks that a row does not see, and in the end a row that sees nothing
+    if dark:
+        mask[1] = False
+    whole = model(inputs, queries, mask)
+    got = model(Masked(inputs, mask, sizes), Sliced(queries, 4))
+    assert torch.allclose(got, whole, rtol=0, atol=1e-12)
+    weights = torch.randn_like(whole)
+    for found, expected in zip(
+        gradients(model, (got * weights).sum()), gradients(model, (whole * weights).sum()), strict=True
+    ):
+        assert torch.allclose(found, expected, rtol=0, atol=1e-11)
+
+
+def test_an_adapter_is_applied_and_learns_by_the_chunk(model, arrays):
+    torch.manual_seed(1)
+    inputs, queries, _ = arrays
+    adapter = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, C)).double()
+    raw = inputs[..., :3]
+    both = nn.ModuleList([model, adapter])
+    seen = []
+    adapter.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape[1]))
+    whole = model(adapter(raw), queries)
+    expected = gradients(both, whole.square().sum())
+    seen.clear()
+    got = model(Adapted(Sliced(raw, 10), adapter, C), queries)
+    assert seen == [10, 10, 10, 7]
+    found = gradients(both, got.square().sum())
+    assert seen == [10, 10, 10, 7] * 2  # a backward pass reads once more
+    assert torch.allclose(got, whole, rtol=0, atol=1e-12)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-11)
+
+
+def test_weights_swapped_before_the_backward_pass_are_refused(model, arrays):
+    latents = model.encode(Sliced(arrays[0], 10))
+    model.encoder.attention.to_k.weight = nn.Parameter(model.encoder.attention.to_k.weight.detach().clone())
+    with pytest.raises(RuntimeError, match="other weights"):
+        latents.sum().backward()
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(tensor, torch.Tensor) and tensor._base is None:
+                self.elements = max(self.elements, tensor.numel())
+        return found
+
+
+def test_nothing_grows_with_the_number_of_inputs(model):
+    class Drawn:
+        def __init__(self, m):
+            self.shape = (1, m, C)
+
+        def __len__(self):
+            return self.shape[1] // 50
+
+        def chunk(self, index):
+            return torch.randn(1, 50, C, generator=torch.Generator().manual_seed(index)).double(), None
+
+    sizes = []
+    for m in (200, 2000):
+        with Largest() as largest:
+            model.encode(Drawn(m)).sum().backward()
+        sizes.append(largest.elements)
+    assert sizes[0] == sizes[1] < 200 * C
+
+
+def test_large_logits_do_not_overflow(model, arrays):
+    inputs, queries, _ = arrays
+    with torch.no_grad():
+        model.encoder.attention.to_q.weight.mul_(3000)
+    assert torch.allclose(model(Sliced(inputs, 5), queries), model(inputs, queries), rtol=0, atol=1e-10)
+
+
+def test_bfloat16_autocast_is_kept_in_both_passes(model, arrays, monkeypatch):
+    model, (inputs, queries) = model.float(), (array.float() for array in arrays[:2])
+    kinds, project = [], kernels.project
+
+    def recorded(*arguments):
+        found = project(*arguments)
+        kinds.append(found[0].dtype)
+        return found
+
+    def flat(output):
+        return output.detach().flatten(), torch.cat([g.flatten() for g in gradients(model, output.sum())])
+
+    exact = flat(model(inputs, queries))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = model(inputs, queries)
+        monkeypatch.setattr(kernels, "project", recorded)
+        streamed = model.decode(model.process(model.encode(Sliced(inputs, 8))), queries)
+    for found, rough, expected in zip(flat(streamed), flat(plain), exact, strict=True):
+        assert (found - expected).norm() < 2 * (rough - expected).norm() < 0.2 * expected.norm()
+    assert set(kinds) == {torch.bfloat16}
+    assert len(kinds) == 5 + 2 + 5  # five chunks, the latents twice; five chunks again
+
+
+def test_inputs_that_can_be_read_once(model, arrays):
+    inputs, queries, mask = arrays
+    with torch.no_grad():
+        got = model((part for part in Masked(inputs, mask, [20, 17]).parts), queries)
+        assert torch.allclose(got, model(inputs, queries, mask), rtol=0, atol=1e-12)
+        with pytest.raises(ValueError, match="no chunks"):
+            model.encode(iter([]))
+    with pytest.raises(ValueError, match="can be read once"):
+        model.encode(iter([(inputs, None)]))
+
+
+def test_a_memory_map_is_read_by_the_chunk(model, arrays, tmp_path):
+    inputs, queries, _ = arrays
+    np.save(tmp_path / "x.npy", inputs.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert torch.allclose(model(Sliced(mapped, 7), queries), model(inputs, queries), rtol=0, atol=1e-12)
+
+
+class Failing(Sliced):
+    def chunk(self, index):
+        if index == 2:
+            raise OSError("the disk is gone")
+        return super().chunk(index)
+
+
+class Shrinking(Sliced):
+    """Another length the second time."""
+
+    reads = 0
+
+    def chunk(self, index):
+        self.reads += 1
+        array, mask = super().chunk(index)
+        return (array[:, :-1] if self.reads > len(self) else array), mask
+
+
+def test_what_does_not_fit_is_refused(model, arrays):
+    inputs, _, mask = arrays
+    with pytest.raises(OSError, match="disk is gone"):
+        model.encode(Failing(inputs, 10))
+    with pytest.raises(ValueError, match=r"the chunks make \(2, 33, 6\), but `shape` says \(2, 37, 6\)"):
+        model.encode(Shrinking(inputs, 10)).sum().backward()
+    mixed = Masked(inputs, mask, [20, 17])
+    mixed.parts[1] = (mixed.parts[1][0].float(), None)
+    with pytest.raises(ValueError, match=r"chunk 1 is torch.float32, but those before are torch.float64"):
+        model.encode(mixed)
+    mixed.parts[1] = (inputs[:, 20:], mask)
+    with pytest.raises(ValueError, match=r"the mask of chunk 1 is \(2, 37\), but the chunk is \(2, 17, 6\)"):
+        model.encode(mixed)
+    mixed.parts[0] = (inputs[..., :4], None)
+    with pytest.raises(ValueError, match=r"chunk 0 is \(2, 37, 4\), but `shape` says \(2, …, 6\)"):
+        model.encode(mixed)
+    with pytest.raises(ValueError, match="wrap its module in `Adapted`"):
+        model.encode(Sliced(inputs.clone().requires_grad_(), 10)).sum().backward()
+    with pytest.raises(ValueError, match="bring their own masks"):
+        model.encode(Sliced(inputs, 10), mask)
+    with pytest.raises(ValueError, match="at least 1"):
+        Sliced(inputs, 0)
