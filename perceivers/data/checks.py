@@ -114,6 +114,8 @@ def _check_cells(table: Table, field: Field) -> None:
 def _fits(cells: pl.Series, field: Field) -> bool:
     dtype: Any = cells.dtype
     if field.modality == "number":
+        if dtype.is_numeric():
+            return True
         return not dtype.is_nested() and bool(to_seconds_or_numbers(cells.head(SAMPLE), field).is_not_null().any())
     if field.modality in ("image", "audio", "points"):
         return dtype == pl.String or dtype.is_nested()
@@ -202,31 +204,32 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
             x, y = frame[field.columns[0]], frame[target.columns[0]]
             if x.dtype.is_nested() or y.dtype.is_nested():
                 continue
-            pair = pl.DataFrame({"x": x, "y": y})
-            pair = pair.drop_nulls() if x.has_nulls() or y.has_nulls() else pair
-            if pair.height < 3:
+            if x.has_nulls() or y.has_nulls():
+                x, y = pl.DataFrame({"x": x, "y": y}).drop_nulls().get_columns()
+            if len(x) < 3:
                 continue
-            if _one_to_one(pair):
-                yield f"{field.name!r} gives the target {target.name!r} away: one value of it for each of the other"
-            elif _implied(pair):
-                yield f"{field.name!r} gives the target {target.name!r} away: each of its values goes with one"
-            elif field.modality == target.modality == "number" and _correlation(pair, field, target) > CORRELATED:
-                yield f"{field.name!r} gives the target {target.name!r} away: their correlation is over {CORRELATED}"
+            how = _given_away(x, y)
+            if how is None and field.modality == target.modality == "number":
+                if _correlation(to_seconds_or_numbers(x, field), to_seconds_or_numbers(y, target)) > CORRELATED:
+                    how = f"their correlation is over {CORRELATED}"
+            if how is not None:
+                yield f"{field.name!r} gives the target {target.name!r} away: {how}"
 
 
-def _one_to_one(pair: pl.DataFrame) -> bool:
-    x, y = pair["x"].n_unique(), pair["y"].n_unique()
-    return 1 < x == y < pair.height and pair.n_unique() == x
+def _given_away(x: pl.Series, y: pl.Series) -> str | None:
+    """How y follows from x, where x repeats so often that this is no chance."""
+    values, asked = x.n_unique(), y.n_unique()
+    if values == asked:
+        how = "one value of it for each of the other"
+    elif values <= len(x) / REPEATED and asked > 1:
+        how = "each of its values goes with one"
+    else:
+        return None
+    return how if 1 < values < len(x) and pl.DataFrame({"x": x, "y": y}).n_unique() == values else None
 
 
-def _implied(pair: pl.DataFrame) -> bool:
-    """Whether y follows from x, where x repeats so often that this is no chance."""
-    values = pair["x"].n_unique()
-    return 1 < values <= pair.height / REPEATED and pair["y"].n_unique() > 1 and pair.n_unique() == values
-
-
-def _correlation(pair: pl.DataFrame, field: Field, target: Field) -> float:
-    numbers = pl.DataFrame([to_seconds_or_numbers(pair["x"], field), to_seconds_or_numbers(pair["y"], target)])
+def _correlation(one: pl.Series, other: pl.Series) -> float:
+    numbers = pl.DataFrame({"x": one, "y": other})
     x, y = numbers.filter(pl.all_horizontal(pl.all().is_finite())).to_numpy().T
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0

@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -26,6 +28,7 @@ from perceivers.errors import BadInput
 SEPARATORS = (",", "\t", ";", "|")
 MISSING = ("", "NA", "NaN", "nan", "null", "None", "N/A")  # in a column of numbers; elsewhere only "" is missing
 HEAD_BYTES, HEAD_ROWS = 2**16, 1_000
+WIDE_BYTES, WIDE_ROWS = 2**22, 20  # where rows are long; at least the header and one row
 CHUNK, LARGEST_CHUNK = 2**22, 2**31 - 1
 
 
@@ -102,7 +105,8 @@ def numbers_or_strings(cells: pl.Series, decimal_comma: bool = False) -> pl.Seri
     """Int64 or Float64 where every cell is a number or missing and nothing is lost by it; else `cells` unchanged."""
     if cells.null_count() == len(cells):
         return cells
-    if _as_numbers(_plain(cells.head(HEAD_ROWS), decimal_comma)) is None:  # spares most columns of words the rest
+    head = cells.head(HEAD_ROWS)  # spares most long columns of words the rest
+    if len(head) < len(cells) and _as_numbers(_plain(head, decimal_comma)) is None:
         return cells
     numbers = _as_numbers(cells)
     if numbers is None:
@@ -122,8 +126,18 @@ def _as_numbers(cells: pl.Series) -> pl.Series | None:
     values = cells.cast(pl.Float64, strict=False)
     if values.null_count() != cells.null_count() or _has_leading_zeros(cells):
         return None
-    beyond = values.is_finite() & (values.abs() >= 2.0**53)
-    return None if cells.filter(beyond).str.contains(r"^[+-]?\d+$").any() else values.fill_nan(None)
+    if not _within(values, 2.0**53):
+        beyond = values.is_finite() & (values.abs() >= 2.0**53)
+        if cells.filter(beyond).str.contains(r"^[+-]?\d+$").any():
+            return None
+    return values.fill_nan(None) if isnan(values.sum()) else values
+
+
+def _within(values: pl.Series, limit: float) -> bool:
+    """Whether all are closer to 0 than `limit`. Asked first, because it is quick where columns are many."""
+    low: Any = values.min()
+    high: Any = values.max()
+    return low is None or -limit < low <= high < limit
 
 
 def _has_leading_zeros(cells: pl.Series) -> bool:
@@ -143,9 +157,10 @@ def _head(path: Path) -> str:
     """The first whole lines as text. Raises BadInput for an empty file."""
     with path.open("rb") as file:
         raw = file.read(HEAD_BYTES)
-        if b"\n" not in raw:  # a header of many columns: it, and some rows
-            raw += file.readline()
-            raw += file.read(4 * len(raw))
+        while (lines := raw.count(b"\n")) < 2 or (lines < WIDE_ROWS and len(raw) < WIDE_BYTES):  # many columns
+            if not (line := file.readline()):
+                break
+            raw += line
         cut = bool(file.read(1))
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")

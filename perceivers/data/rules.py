@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
+from os.path import splitext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +80,9 @@ class Column:
 
 def present(cells: pl.Series) -> pl.Series:
     """The cells that are not missing: null, NaN and white space alone are."""
-    cells = cells.drop_nulls()
+    cells = cells.drop_nulls() if cells.has_nulls() else cells
     if cells.dtype.is_float():
-        return cells.drop_nans()
+        return cells.drop_nans() if isnan(cells.sum()) else cells  # asking is quick where columns are many
     if cells.dtype == pl.String and (blank := cells.str.strip_chars() == "").any():
         return cells.filter(~blank)
     return cells
@@ -118,7 +120,7 @@ def _files(column: Column) -> Reading | None:
     if not column.is_string:
         return None
     names = column.sample(SAMPLE_FILES).to_list()
-    kinds = Counter(MODALITY_OF[e] for name in names if (e := Path(name[-20:]).suffix.lower()) in MODALITY_OF)
+    kinds = Counter(MODALITY_OF[e] for name in names if (e := splitext(name[-20:])[1].lower()) in MODALITY_OF)
     if kinds.total() < FILES_SHARE * len(names):
         return None
     paths = [path for name in names if (path := _found(column.root, name))]
