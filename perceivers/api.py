@@ -20,7 +20,7 @@ from perceivers.data.loading import with_target
 from perceivers.data.schema import Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown
 from perceivers.explain import Explanation, explain
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
@@ -52,24 +52,25 @@ class TrainedModel:
 
     def evaluate(self, data: Any) -> dict[str, Metrics]:
         """The metrics, with 95 % intervals, on the rows of `data`; on the training data: on their test rows alone."""
-        found, failed, note = self.evaluations(data)
+        found, failed, notes = self.evaluations(data)
         if failed:
             warnings.warn(
                 f"{len(failed):,} rows could not be read; the first: {next(iter(failed.values()))}", stacklevel=2
             )
-        if note:
+        for note in notes:
             warnings.warn(note, stacklevel=2)
         return metrics_dict(found)
 
-    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], str | None]:
-        """The same with answers and truth; the rows that could not be read, with the reason; and a note, or None."""
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
+        """The same with answers and truth; the rows that could not be read, with the reason; and notes for a person."""
         table = sources.read(data)
         ours = self._is_training_data(table)
         table = long.arrange(table, self.schema, split=ours)
         found, rows = evaluate(self.model, table, self._test_rows(table) if ours else None)
-        known = 0 if ours else self._seen(table)
-        note = f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse" if known else None
-        return found, rows.failed, note
+        notes = note_unknown(self.model, found)
+        if known := 0 if ours else self._seen(table):
+            notes.append(f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse")
+        return found, rows.failed, notes
 
     def predict(self, data: Any, *, proba: bool = False) -> pl.DataFrame:
         """Rows in, the same rows and the answers out. `data`: a source, a data frame, or a list of values or dicts."""

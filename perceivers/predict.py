@@ -108,10 +108,11 @@ def _forecast(model: Model, windows: Table, asked: pl.DataFrame) -> tuple[pl.Dat
 
 def require_columns(table: Table, fields: Iterable[Field]) -> None:
     """Raises BadInput where the table lacks a column of the fields."""
+    known = dict.fromkeys(table.frame.columns)
     for field in fields:
         for column in field.columns:
-            if column not in table.frame.columns:
-                hint = nearest(column, table.frame.columns)
+            if column not in known:
+                hint = nearest(column, known)
                 raise BadInput(f"{table.name}: no column {column!r}, which the model reads as {field.modality}{hint}")
 
 

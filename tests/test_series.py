@@ -358,14 +358,20 @@ def test_a_thousand_classes(tmp_path):
     assert model.predict(frame.head(3), proba=True).width == 2 + 2 + 1_000
 
 
-def test_classes_that_train_lacks_are_named_and_those_that_test_lacks_are_scored_as_absent(tmp_path):
+def test_classes_that_train_lacks_count_as_wrong_and_those_that_test_lacks_are_scored_as_absent(tmp_path):
     split = ["train"] * 20 + ["test"] * 10
     both = few(waves(30)["x"].to_list(), ["a", "b"] * 14 + ["c"] * 2, split=split)
     model = pv.fit(both, "y", steps=1, size="tiny", out=tmp_path / "one")
-    assert "'c' is none of the categories that the model knows: a, b" in model.report.read_text().replace("&#39;", "'")
-    assert model.metrics["y"]["n"] == 8
+    note = "2 rows are of classes of 'y' that the model does not know, 'c': they count as wrong"
+    assert note in model.report.read_text().replace("&#39;", "'")
+    assert model.metrics["y"]["n"] == 10
+    assert model.metrics["y"]["accuracy"]["value"] <= 0.8
+    assert model.metrics["y"]["per_class"]["c"]["recall"]["value"] == 0
+    with pytest.warns(UserWarning, match="2 rows are of classes"):
+        assert model.evaluate(both) == model.metrics
     lacking = few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["a"] * 10, split=split)
     model = pv.fit(lacking, "y", steps=1, size="tiny", out=tmp_path / "two")
     assert model.metrics["y"]["per_class"]["b"]["n"] == 0
-    with pytest.raises(BadInput, match=r"y: no test row can be used; the first: .*'c' is none of the categories"):
-        pv.fit(few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["c"] * 10, split=split), "y", steps=1)
+    all_new = few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["c"] * 10, split=split)
+    model = pv.fit(all_new, "y", steps=1, size="tiny", out=tmp_path / "three")
+    assert model.metrics["y"]["accuracy"]["value"] == 0

@@ -405,3 +405,21 @@ def test_many_unknown_endings_are_named_in_a_short_line(tmp_path):
     (note,) = read(tmp_path).notes
     assert note.startswith("100 files are left out")
     assert len(note) < 200
+
+
+@pytest.mark.parametrize(
+    "columns", [12_000, 9_000]
+)  # a header longer than what is looked at first, and one just shorter
+def test_very_many_columns(tmp_path, columns):
+    cells = ",".join(f"{i % 97}.5" for i in range(columns))
+    (tmp_path / "a.csv").write_text(",".join(f"c{i:05}" for i in range(columns)) + "\n" + f"{cells}\n" * 3)
+    frame = read(tmp_path / "a.csv").frame
+    assert frame.shape == (3, columns)
+    assert set(frame.dtypes) == {pl.Float64}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_cell_of_ten_megabytes(tmp_path, end):
+    long = "word and " * 1_200_000
+    (tmp_path / "a.csv").write_text(f'a,b{end}1,"{long}"{end}2,x{end}', newline="")
+    assert read(tmp_path / "a.csv").frame.to_dicts() == [{"a": 1, "b": long}, {"a": 2, "b": "x"}]

@@ -16,9 +16,9 @@ def evaluate(model: Model, data: str, /, *, as_json: Json = False) -> int:
     from perceivers import load
     from perceivers.evaluate import metrics_dict
 
-    evaluations, failed, note = load(model).evaluations(data)
+    evaluations, failed, notes = load(model).evaluations(data)
     metrics = metrics_dict(evaluations)
     print(dumps(metrics) if as_json else metrics_lines(metrics))
-    if note:
+    for note in notes:
         say(f"note: {note}")
     return report_failed(failed)

@@ -48,7 +48,7 @@ def likely_targets(table: Table, schema: Schema) -> list[str]:
 
 def check(table: Table, schema: Schema) -> None:
     """Raises BadInput where the schema cannot be used with the table, or has no inputs or targets."""
-    known = table.frame.columns
+    known = dict.fromkeys(table.frame.columns)
     for field in (*schema.targets, *schema.inputs):
         for name in field.columns:
             if name not in known:
@@ -210,8 +210,7 @@ def _give_aways(table: Table, schema: Schema) -> Iterator[str]:
                 continue
             how = _given_away(x, y)
             if how is None and field.modality == target.modality == "number":
-                if _correlation(to_seconds_or_numbers(x, field), to_seconds_or_numbers(y, target)) > CORRELATED:
-                    how = f"their correlation is over {CORRELATED}"
+                how = _correlated(to_seconds_or_numbers(x, field), to_seconds_or_numbers(y, target))
             if how is not None:
                 yield f"{field.name!r} gives the target {target.name!r} away: {how}"
 
@@ -228,13 +227,14 @@ def _given_away(x: pl.Series, y: pl.Series) -> str | None:
     return how if 1 < values < len(x) and pl.DataFrame({"x": x, "y": y}).n_unique() == values else None
 
 
-def _correlation(one: pl.Series, other: pl.Series) -> float:
+def _correlated(one: pl.Series, other: pl.Series) -> str | None:
     numbers = pl.DataFrame({"x": one, "y": other})
     x, y = numbers.filter(pl.all_horizontal(pl.all().is_finite())).to_numpy().T
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0
+        return None
     with np.errstate(over="ignore", invalid="ignore"):  # numbers too large to be squared
-        return abs(float(np.nan_to_num(np.corrcoef(x, y)[0, 1])))
+        found = abs(np.corrcoef(x, y)[0, 1])
+    return f"their correlation is over {CORRELATED}" if found > CORRELATED else None
 
 
 def _duplicates(table: Table, schema: Schema) -> Iterator[str]:

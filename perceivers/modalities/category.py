@@ -185,6 +185,11 @@ def _given(field: Any) -> list[str]:
     return labels
 
 
+def unknown(field: Any, cells: Sequence[Any]) -> list[str]:
+    """The labels in `cells` that are none of the field's categories, sorted."""
+    return sorted({one for cell in cells for one in _readable(field, cell)} - {*_given(field)})
+
+
 def label(cell: Any) -> str:
     """The one way to write a category: true, false, 3 (also for 3.0), and strings as they are, blanks and case too."""
     if isinstance(cell, np.generic):

@@ -16,7 +16,7 @@ from perceivers.baselines import baselines
 from perceivers.data.loading import Rows, with_target
 from perceivers.data.randomness import permutation
 from perceivers.errors import BadInput
-from perceivers.evaluate import Evaluation, evaluate, metrics_dict
+from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown, with_unknown
 from perceivers.explain import Average, Explanation, average, explain_row, method, sample_size
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
@@ -44,21 +44,23 @@ def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metric
 
 
 def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
+    known, rows = field, data.rows
+    field = with_unknown(known, data.table, data.parts["test"])
+    if field is not known:
+        rows = Rows(data.table, (*data.schema.inputs, field), modality)
     kept = np.concatenate([data.parts["train"], data.parts["validation"]])
-    train = data.rows.readable(np.sort(permutation(0, 0, kept)[:BASELINE_ROWS]))
-    test = data.rows.readable(data.parts["test"])
-    data.rows.check()
+    train = rows.readable(np.sort(permutation(0, 0, kept)[:BASELINE_ROWS]))
+    test = rows.readable(data.parts["test"])
+    rows.check()
     labelled = with_target(data.table, [field])
     train, test = train[labelled[train]], test[labelled[test]]
-    for part, rows in (("train", train), ("test", test)):
-        if not len(rows):
-            raise BadInput(
-                f"{field.name}: no {part} row can be used; the first: {next(iter(data.rows.failed.values()))}"
-            )
-    inputs = {f.name: (f, modality(f), data.rows.columns[f.name]) for f in data.schema.inputs}
+    for part, ids in (("train", train), ("test", test)):
+        if not len(ids):
+            raise BadInput(f"{field.name}: no {part} row can be used; the first: {next(iter(rows.failed.values()))}")
+    inputs = {f.name: (f, modality(f), rows.columns[f.name]) for f in data.schema.inputs}
     group = data.schema.split.group
     groups = None if group is None else data.table.frame[group].gather(test).to_list()
-    return baselines(inputs, field, modality(field), data.rows.columns[field.name], train, test, groups)
+    return baselines(inputs, field, modality(field), rows.columns[field.name], train, test, groups)
 
 
 def rehearse(model: Model, data: Any) -> float:
@@ -66,7 +68,7 @@ def rehearse(model: Model, data: Any) -> float:
     began = time.monotonic()
     learning_curves([{"step": 1, "train_loss": 1.0, "validation_loss": 1.0}])
     drawn = time.monotonic() - began
-    row = next((int(row) for row in data.parts["test"] if len(data.rows.readable([row]))), None)
+    row = next((int(row) for row in data.parts["train"] if len(data.rows.readable([row]))), None)
     if row is None:
         return 2 * drawn
     for _ in range(2):  # the first one warms up
@@ -86,13 +88,17 @@ def write(
     outcome: Any,
     found: dict[str, dict[str, Metrics]],
     command: str,
-) -> None:
-    """Tests the model on the test rows and writes the report, the card and, last, `metrics.json`."""
+) -> dict[int, str]:
+    """Tests the model on the test rows and writes the report, the card and, last, `metrics.json`.
+
+    Returns the rows that could not be read, with the reason.
+    """
     evaluations, rows = evaluate(model, data.table, data.parts["test"])
     failed = {**outcome.failed, **data.rows.failed, **rows.failed}
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
+    notes += note_unknown(model, evaluations)
     if failed:
         notes.append(f"{len(failed):,} rows could not be read and were left out.")
     if without := int((~with_target(data.table, data.schema.targets)).sum()):
@@ -120,6 +126,7 @@ def write(
     write_atomic(folder.path / "README.md", model_card(summary))
     metrics = json.dumps(metrics_dict(evaluations), indent=1, ensure_ascii=False)
     write_atomic(folder.path / METRICS, metrics + "\n")
+    return failed
 
 
 class Explainer:

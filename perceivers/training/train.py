@@ -73,9 +73,7 @@ def prepare(table: Table, schema: Schema, parts: dict[str, np.ndarray] | None = 
         if not len(eligible):
             raise BadInput(f"{table.name}: no row has a value in {' or '.join(f.name for f in schema.targets)}")
         parts = splits.split(table, schema, eligible)
-    fitted = schema
-    for field in (*schema.inputs, *schema.targets):
-        fitted = fitted.replace(_fit(field, table, parts["train"]))
+    fitted = schema.replace(*(_fit(field, table, parts["train"]) for field in (*schema.inputs, *schema.targets)))
     inputs = {field.name: field for field in fitted.inputs}
     fitted = fitted.replace(*(f.with_options(**modality(f).agree(f, inputs)) for f in fitted.targets))
     rows = Rows(table, (*fitted.inputs, *fitted.targets), modality)
@@ -173,8 +171,7 @@ def _run(
     if deadline is not None and resolved.steps < FEW_STEPS:
         say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
     model, outcome = _trained(model, data, resolved, folder, deadline, signals)
-    reporting.write(folder, model, data, resolved, outcome, baselines, command)
-    failed = {**outcome.failed, **data.rows.failed}
+    failed = reporting.write(folder, model, data, resolved, outcome, baselines, command)
     for line in list(failed.values())[:5]:
         say(f"left out: {line}")
     if failed:
