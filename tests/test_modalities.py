@@ -20,6 +20,7 @@ CELLS = {
     "image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
     "audio": [RNG.uniform(-1, 1, 1_700), RNG.uniform(-1, 1, (300, 1)), None, [0.1, 0.2, -0.3]],
     "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
+    "events": [[[0.1, "a", 2.0], [0.1, "b", None], [3.5, "a", 4.5]], [], None, [[2.0, "b", 1.0], [0.5, "a", -3.0]]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
     "asked": [[0.5, 2.0], [1], None, [4.0, 3.0, 9.0]],
@@ -63,6 +64,10 @@ def test_every_modality_is_known_by_its_name():
         ("points", "centre", [0.0, 0.0]),
         ("points", "feature_std", ["a"]),
         ("image", "mean", ["a"]),
+        ("events", "unit", True),
+        ("events", "units", ["a", 3]),
+        ("events", "std", [[1.0], ["x"], [1.0]]),
+        ("events", "counts", [[0.0, 1.0]]),
     ],
 )
 def test_an_option_of_a_saved_model_that_cannot_be_is_refused(kind, option, value):

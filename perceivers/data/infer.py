@@ -14,6 +14,7 @@ import polars as pl
 from perceivers.data.checks import check, check_rows, check_target, likely_targets, nearest, warnings
 from perceivers.data.dates import find_dates
 from perceivers.data.folders import SPLITS
+from perceivers.data.infer_events import with_events
 from perceivers.data.infer_long import infer_long
 from perceivers.data.rules import Column, Reading, columns, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
@@ -57,6 +58,7 @@ def infer(
         return infer_long(table, targets, Long(time, series, horizon), group=group)
     split = Split(column=_split_column(table, targets), group=group, time=time)
     fields = tuple(_field(column, split) for column in columns(table, targets))
+    fields = with_events(table, fields, TIME_NAMES)
     fields = _with_masked(_with_pasts(table, _with_times(table, fields)))
     for field in fields:
         if field.role == "target":
@@ -234,6 +236,8 @@ def _shown(cells: pl.Series, field: Field) -> str:
         return f"{' × '.join(str(n) for n in cells.dtype.shape)} arrays"
     if field.modality == "series" and isinstance(cells.dtype, pl.List):
         return _shown_series(cells)
+    if field.modality == "events" and isinstance(cells.dtype, pl.List):
+        return f"{_span(cells.list.len())} events"
     if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
@@ -244,14 +248,14 @@ def _shown(cells: pl.Series, field: Field) -> str:
 
 def _shown_series(cells: pl.Series) -> str:
     """The lengths; of lists of lists both sides: either may be the channels'."""
-
-    def span(lengths: pl.Series) -> str:
-        low, high = lengths.min(), lengths.max()
-        return f"{low}" if low == high else f"{low} … {high}"
-
     if isinstance(cells.dtype, pl.List) and isinstance(cells.dtype.inner, pl.List):
-        return f"lists of {span(cells.list.len())} × {span(cells.list.first().list.len())}"
-    return f"{span(cells.list.len())} steps"
+        return f"lists of {_span(cells.list.len())} × {_span(cells.list.first().list.len())}"
+    return f"{_span(cells.list.len())} steps"
+
+
+def _span(lengths: pl.Series) -> str:
+    low, high = lengths.min(), lengths.max()
+    return f"{low}" if low == high else f"{low} … {high}"
 
 
 def _category(value: Any) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from perceivers.data import long as cutting
 from perceivers.data.checks import nearest
 from perceivers.data.dates import find_dates
+from perceivers.data.infer_events import NAMES, layout
 from perceivers.data.rules import Column, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
@@ -21,7 +22,8 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
     for name in targets:
         if name not in table.frame.columns:
             raise BadInput(f"{table.name}: no target column {name!r}{nearest(name, table.frame.columns)}")
-    steps = cutting.sort(table, long)
+    repeated = cutting.repeated(table, long) if long.horizon is None else None
+    steps = cutting.sort(table, long, again=repeated is not None)
     fields, channels = [], []
     for name in table.frame.columns:
         if name in (long.time, long.series):
@@ -32,11 +34,12 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
             fields.append(_forecast(table, name, long))
         elif cutting.changes(steps, name) is None or name in targets:
             fields.append(_of_whole(table, steps, name, name in targets))
-        elif _numbers(table.frame[name]):
+        elif _numbers(table.frame[name]) or (repeated and table.frame[name].dtype == pl.String):
             channels.append(name)
         else:
             fields.append(Field(name, None, "ignore", (name,), reason="changes within a series, and is no number"))
-    fields += _channels(channels, long, {f.name for f in fields})
+    taken = {f.name for f in fields}
+    fields += _events(table, channels, long, taken, repeated) if repeated else _channels(channels, long, taken)
     if long.horizon is None:
         return Schema(tuple(fields), Split(group=group), long)
     return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
@@ -66,6 +69,23 @@ def _of_whole(table: Table, steps: cutting.Steps, name: str, target: bool) -> Fi
 
 def _numbers(cells: pl.Series) -> bool:
     return cells.dtype.is_numeric() or cells.dtype == pl.Boolean
+
+
+def _events(table: Table, names: list[str], long: Long, taken: set[str], repeated: tuple[int, int]) -> list[Field]:
+    """Rows are events: one of the columns says in which unit, those of numbers are its values."""
+    options = layout([(name, table.frame[name].dtype) for name in names])
+    unit, values = options["unit"], options["values"]
+    others = [name for name in names if name not in (unit, *values)]
+    name = next(n for n in NAMES if n not in taken)
+    first, second = repeated
+    which = f"the unit is {unit!r}" if unit else "they have no unit"
+    reason = f"times repeat within a series, as in rows {first} and {second}: each row is an event, and {which}"
+    columns = (long.time, *((unit,) if unit else ()), *values)
+    known = {"time": long.time, **options} if len(columns) > 1 else {"unit": False}
+    fields = [
+        Field(n, None, "ignore", (n,), reason=f"changes within a series, and {unit!r} is the unit") for n in others
+    ]
+    return [*fields, Field(name, "events", "input", columns, known, reason)]
 
 
 def _channels(names: list[str], long: Long, taken: set[str]) -> list[Field]:

@@ -50,8 +50,30 @@ class Windows:
     part: Int[np.ndarray, " w"]  # index in PARTS
 
 
-def sort(table: Table, long: Long) -> Steps:
-    """The steps of every series in order. Raises BadInput where a time is missing, none, or there twice."""
+def sort(table: Table, long: Long, *, again: bool = False) -> Steps:
+    """The steps of every series in order. Raises BadInput where a time is missing, none, or, unless `again`, twice."""
+    cells, times, codes = _axes(table, long)
+    order = np.lexsort((times, codes))
+    times, codes = times[order], codes[order]
+    if not again and (rows := _twice(times, codes, order)):
+        hint = "keep one of them" if long.series else "say which column tells series apart with --series"
+        a, b = rows
+        raise BadInput(f"{table.name}, rows {a} and {b}: time {cells[a - 1]!r} is there twice: {hint}")
+    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
+    back = (np.diff(order) < 0) & (np.diff(codes) == 0)
+    note = "the steps were not in the order of time: they are read in it" if back.any() else None
+    return Steps(table.frame[order], times, np.append(starts, len(codes)), note)
+
+
+def repeated(table: Table, long: Long) -> tuple[int, int] | None:
+    """Two rows, from 1, of one series that have the same time; None where there are none. Raises BadInput."""
+    _, times, codes = _axes(table, long)
+    order = np.lexsort((times, codes))
+    return _twice(times[order], codes[order], order)
+
+
+def _axes(table: Table, long: Long) -> tuple[pl.Series, Float[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    """The times as they stand, as seconds or numbers, and a number for the series of each row. Raises BadInput."""
     frame, known = table.frame, table.frame.columns
     for what, name in (("time", long.time), ("series", long.series)):
         if name is not None and name not in known:
@@ -67,17 +89,15 @@ def sort(table: Table, long: Long) -> Steps:
             row = int(frame[long.series].is_null().arg_true()[0])
             raise BadInput(f"{table.name}, row {row + 1}: {long.series!r} is empty: name the series of each step")
         codes = by_first(frame[long.series].hash().to_numpy())
-    times = seconds.to_numpy()
-    order = np.lexsort((times, codes))
-    times, codes = times[order], codes[order]
-    if (again := np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))).size:
-        a, b = sorted(int(order[again[0] + i]) for i in (0, 1))
-        hint = "keep one of them" if long.series else "say which column tells series apart with --series"
-        raise BadInput(f"{table.name}, rows {a + 1} and {b + 1}: time {cells[a]!r} is there twice: {hint}")
-    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-    back = (np.diff(order) < 0) & (np.diff(codes) == 0)
-    note = "the steps were not in the order of time: they are read in it" if back.any() else None
-    return Steps(frame[order], times, np.append(starts, len(codes)), note)
+    return cells, seconds.to_numpy(), codes
+
+
+def _twice(times: np.ndarray, codes: np.ndarray, order: np.ndarray) -> tuple[int, int] | None:
+    again = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))
+    if not again.size:
+        return None
+    a, b = sorted(int(order[again[0] + i]) + 1 for i in (0, 1))
+    return a, b
 
 
 def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:
@@ -87,7 +107,7 @@ def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:
     """
     if schema.long is None:
         return table
-    steps = sort(table, schema.long)
+    steps = sort(table, schema.long, again=any(field.modality == "events" for field in schema.fields))
     if schema.long.horizon is None:
         return of_series(table, steps, schema)
     windows = cut(table, steps, schema) if split else cut_all(table, steps, schema)
@@ -98,6 +118,7 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
     """One row a series: lists of the columns of `series` fields, and of the others the one value that they have."""
     assert schema.long is not None
     listed = {name for f in schema.fields if f.modality == "series" for name in f.columns}
+    of_events = {name for f in schema.fields if f.modality == "events" for name in f.columns}
     columns = []
     for name in table.frame.columns:
         if name == schema.long.time:
@@ -106,6 +127,8 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
             values = steps.values(name)
             lists = pl.Series(name, [values[s] for s in steps], dtype=pl.List(pl.Float64))
             columns.append(lists.list.eval(pl.element().fill_nan(None)))
+        elif name in of_events:
+            columns.append(pl.Series(name, [steps.frame[name][s] for s in steps]))
         else:
             columns.append(steps.frame[name].gather(steps.starts[:-1]))
     _check_constant(table, steps, schema)
@@ -116,7 +139,7 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
 def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
     """Raises BadInput where a column that is read once for a whole series changes within one."""
     for field in (*schema.inputs, *schema.targets):
-        for name in field.columns if field.modality != "series" else ():
+        for name in field.columns if field.modality not in ("series", "events") else ():
             if (place := changes(steps, name)) is not None:
                 series = None if schema.long is None else schema.long.series
                 which = f" {steps.frame[series][place]!r}" if series else ""

@@ -21,6 +21,7 @@ import polars as pl
 from perceivers.arrays import array_shape
 from perceivers.data.dates import find_dates, unlike_dates
 from perceivers.data.folders import MODALITY_OF
+from perceivers.data.infer_events import are_events
 from perceivers.data.sources import Table, resolve
 from perceivers.errors import Unreadable
 
@@ -181,6 +182,11 @@ def _sounds(paths: list[Path]) -> Reading:
     return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
 
 
+def _events(column: Column) -> Reading | None:
+    reason = are_events(column.cells)
+    return Reading("events", {}, reason) if reason else None
+
+
 def _nested(column: Column) -> Reading | None:
     dtype: Any = column.cells.dtype
     if dtype in (pl.List, pl.Array):
@@ -281,6 +287,7 @@ RULES = (
     _known,
     _constant,
     _files,
+    _events,
     _nested,
     _written_lists,
     _dates,

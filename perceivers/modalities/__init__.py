@@ -11,6 +11,7 @@ from perceivers.modalities.asked import Asked
 from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
+from perceivers.modalities.events import Events
 from perceivers.modalities.image import Image
 from perceivers.modalities.masked import Masked
 from perceivers.modalities.number import Number
@@ -18,7 +19,7 @@ from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Masked(), Asked())
+KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Events(), Masked(), Asked())
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

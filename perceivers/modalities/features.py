@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from torch.nn.functional import interpolate
 
+from perceivers.modalities.recordings import Recording
 from perceivers.modalities.text import decode
 from perceivers.modalities.waveform import log_mel
 
@@ -24,6 +25,7 @@ OWN_SIDE, SIDE = 32, 16
 STEPS = 64
 MEL_BANDS, STRETCHES = 40, 4
 DISTANCE_BINS, PAIRS = 32, 4_096
+MOST_UNITS = 50
 
 
 def texts() -> Pipeline:
@@ -184,3 +186,34 @@ class Distances(TransformerMixin, BaseEstimator):
         histograms = [np.histogram(np.minimum(d, 3.99), DISTANCE_BINS, (0, 4))[0] / len(d) for d in found]
         spread = np.linalg.eigvalsh(points.T @ points / len(points))
         return np.concatenate([[np.log(size)], spread, *histograms, example[:, 3:].mean(0), example[:, 3:].std(0)])
+
+
+class Rates(TransformerMixin, BaseEstimator):
+    """Recordings → how many events there are, how long they take, and how many a time; and of each of the 50 most
+    frequent units their number, the median and the spread of the gaps between them, and each value's mean and standard
+    deviation; NaN where there is none.
+    """
+
+    def __init__(self, units: int, values: int):
+        self.units, self.values = units, values
+
+    def fit(self, examples: Sequence[Recording | None], y: Any = None) -> "Rates":
+        total = sum((e.counts for e in examples if e is not None), start=np.zeros(self.units + 1, int))
+        self.chosen_ = np.sort(np.argsort(-total, kind="stable")[:MOST_UNITS])
+        return self
+
+    def transform(self, examples: Sequence[Recording | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: Recording | None) -> np.ndarray:
+        if example is None:
+            return np.full(3 + len(self.chosen_) * (3 + 2 * self.values), np.nan)
+        found = [len(example), example.length, len(example) / example.length if example.length else np.nan]
+        for unit in self.chosen_:
+            own = example.units == unit
+            gaps, values = np.diff(example.times[own]), example.values[own]
+            found += [own.sum(), np.median(gaps) if len(gaps) else np.nan, gaps.std() if len(gaps) else np.nan]
+            for column in values.T:
+                there = column[~np.isnan(column)]
+                found += [there.mean(), there.std()] if len(there) else [np.nan, np.nan]
+        return np.array(found, dtype=np.float64)

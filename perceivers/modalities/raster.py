@@ -1,0 +1,87 @@
+"""Events for a person: time to the right, a line for each unit, a mark for each event, coloured by its weight.
+
+Not concerned with what the weights mean, nor with reading events.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from perceivers.modalities.shaded import COLOUR, Shaded
+
+WIDTH, LEFT, LINE = 300, 60, 12  # of an SVG: the marks, their names on the left, the height of a unit's line
+MOST_UNITS, MOST_MARKS, NAME = 10, 800, 10
+LEAST = 0.05  # of the weights that are shown in colour
+
+
+@dataclass(frozen=True)
+class Raster(Shaded):
+    """Marks at `times` (n) on the lines of `names`, their heights in (0, 1] and their weights."""
+
+    times: Float[np.ndarray, " n"]
+    lines: Int[np.ndarray, " n"]
+    heights: Float[np.ndarray, " n"]
+    weights: Float[np.ndarray, " n"]
+    names: list[str]
+    count: int
+
+    @classmethod
+    def of(
+        cls,
+        times: Float[np.ndarray, " n"],
+        units: Int[np.ndarray, " n"],
+        values: Float[np.ndarray, " n"],
+        labels: Sequence[str],
+        weights: Float[np.ndarray, " n"],
+    ) -> "Raster":
+        """The most frequent units, the others together on a last line; of many events some, evenly spaced. `values` in
+        standard deviations are heights: 0, and missing, is half of a line.
+        """
+        counts = np.bincount(units, minlength=len(labels))
+        frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_UNITS])
+        frequent = frequent[counts[frequent] > 0]
+        names = [labels[i] for i in frequent] + (["others"] if counts.sum() > counts[frequent].sum() else [])
+        line_of = np.full(len(labels), len(frequent))
+        line_of[frequent] = np.arange(len(frequent))
+        chosen = np.unique(np.linspace(0, max(len(times) - 1, 0), MOST_MARKS).round().astype(int))[: len(times)]
+        heights = 0.5 + 0.4 * np.tanh(np.nan_to_num(values[chosen]) / 2)
+        return cls(times[chosen], line_of[units[chosen]], heights, weights[chosen], names, len(times))
+
+    def html(self) -> str:
+        height = LINE * max(len(self.names), 1)
+        named = "".join(
+            f'<text x="{LEFT - 4}" y="{LINE * (i + 1) - 3}" text-anchor="end">{html.escape(name[:NAME])}</text>'
+            for i, name in enumerate(self.names)
+        )
+        marks = "".join(
+            f'<path d="M{x:.1f} {LINE * (line + 1) - 1}v-{(LINE - 2) * high:.1f}"{_colour(weight)}/>'
+            for x, line, high, weight in zip(self._x(), self.lines, self.heights, self.weights, strict=True)
+        )
+        units = f"{len(self.names)} unit{'' if len(self.names) == 1 else 's'}"
+        return (
+            f'<svg viewBox="0 0 {LEFT + WIDTH} {height}" width="{LEFT + WIDTH}" role="img" '
+            f'aria-label="{self.count:,} events in {units} over time" font-size="9" fill="currentColor" '
+            f'stroke-width="1.2">{named}<g stroke="currentColor">{marks}</g></svg>'
+        )
+
+    def _x(self) -> Float[np.ndarray, " n"]:
+        if not len(self.times):
+            return self.times
+        low, high = min(0.0, float(self.times.min())), float(self.times.max())
+        return LEFT + 1 + (WIDTH - 2) * (self.times - low) / ((high - low) or 1.0)
+
+    def draw(self, axes: Any) -> None:
+        axes.axis("off")
+        colours = 0.35 + self.weights[:, None] * (np.array(COLOUR) / 255 - 0.35)
+        axes.vlines(self.times, -self.lines - 1, -self.lines - 1 + 0.9 * self.heights, colors=colours, linewidth=1)
+        for i, name in enumerate(self.names):
+            axes.text(-0.01, -i - 0.6, name[:NAME], transform=axes.get_yaxis_transform(), fontsize=7, ha="right")
+
+
+def _colour(weight: float) -> str:
+    """The page's own colour where there is no weight."""
+    return f' stroke="rgb{COLOUR}" opacity="{0.3 + 0.7 * weight:.2f}"' if weight > LEAST else ' opacity="0.7"'
