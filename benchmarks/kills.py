@@ -65,6 +65,7 @@ def start(data: Path, out: Path, config: Config, prepare: Callable[[], None] | N
 
 def _train(data: Path, out: Path, config: Config, prepare: Callable[[], None] | None) -> NoReturn:
     os.dup2(os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C, and so would we
     code = 0
     try:
         if prepare is not None:
