@@ -22,6 +22,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown
 from perceivers.explain import Explanation, explain
+from perceivers.modalities import check_targets
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
 from perceivers.predict import predict, to_answer, values_as_table
@@ -173,13 +174,17 @@ def inspect(
     data: Any,
     target: str | Sequence[str] | None = None,
     *,
+    group: str | None = None,
     time: str | None = None,
     series: str | None = None,
     horizon: int | None = None,
 ) -> Schema:
     """How `data` would be read. `print(schema.to_yaml())` shows it; give it to `fit`, edited or not."""
     targets = [target] if isinstance(target, str) else target or ()
-    return infer.infer(sources.read(data), targets, time=time, series=series, horizon=horizon)
+    table = sources.read(data)
+    schema = infer.infer(table, targets, group=group, time=time, series=series, horizon=horizon)
+    check_targets(schema, table.name)
+    return schema
 
 
 def default_out(data: str) -> Path:

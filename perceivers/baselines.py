@@ -5,11 +5,11 @@ Not concerned with features, which each modality makes (`Modality.baseline`), no
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from perceivers import naive
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities.base import Metrics, Modality
@@ -38,15 +38,7 @@ def baselines(
     """
     fitted = np.sort(np.random.default_rng(seed).permutation(train)[:MOST_ROWS])
     goals, answers = np.asarray([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
-    past = target.options.get("past")
-    if past is not None:
-        found = _forecasts(inputs[past][2], target, fitted, goals, test)
-    elif target.modality == "masked":
-        found = _bytes(*inputs[target.options["source"]], fitted, test)
-    elif target.modality == "category":
-        found = _classifiers(target, *_features(inputs, fitted, test), goals, seed)
-    else:
-        found = _regressors(*_features(inputs, fitted, test), _whole(goals), seed)
+    found = target_modality.rivals(target, Simple(target, inputs, goals, fitted, test, seed))
     results = {name: target_modality.metrics(target, given, answers, groups) for name, given in found.items()}
     if len(fitted) == len(train):
         return results
@@ -54,18 +46,34 @@ def baselines(
     return {name: {**result, "note": note} for name, result in results.items()}
 
 
-def _forecasts(
-    pasts: Sequence[Any], target: Field, train: np.ndarray, goals: np.ndarray, test: np.ndarray
-) -> dict[str, np.ndarray]:
-    before, asked = ([pasts[int(row)] for row in rows] for rows in (train, test))
-    return naive.forecasts(before, goals, asked, target.options["horizon"], target.options["read"])
+@dataclass(frozen=True)
+class Simple:
+    """What a kind of target chooses its rivals from (`Modality.rivals`).
 
+    inputs: (field, modality, examples by row id) by name
+    goals: the examples (n …) of the target in the rows `train` (n), which are fitted
+    test: the row ids that are answered
+    """
 
-def _bytes(
-    field: Field, modality: Modality, examples: Sequence[Any], train: np.ndarray, test: np.ndarray
-) -> dict[str, np.ndarray]:
-    windows = [[w for w in modality.windows(field, examples[int(row)]) if w is not None] for row in test]
-    return naive.hidden_bytes([examples[int(row)] for row in train], windows)
+    target: Field
+    inputs: Mapping[str, tuple[Field, Modality, Sequence[Any]]]
+    goals: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    seed: int
+
+    def examples(self, name: str) -> tuple[list[Any], list[Any]]:
+        """Those of an input in the rows of train and of test."""
+        _, _, found = self.inputs[name]
+        return [found[int(row)] for row in self.train], [found[int(row)] for row in self.test]
+
+    def classifiers(self, k: int) -> dict[str, np.ndarray]:
+        """Probabilities (n k): train's shares, a logistic regression, a random forest; goals are indices or 0/1 (k)."""
+        return _classifiers(self.target, k, *_features(self.inputs, self.train, self.test), self.goals, self.seed)
+
+    def regressors(self) -> dict[str, np.ndarray]:
+        """Values (n k): train's mean, a ridge regression, a random forest; goals (n k), NaN where missing."""
+        return _regressors(*_features(self.inputs, self.train, self.test), _whole(self.goals), self.seed)
 
 
 def _whole(goals: np.ndarray) -> np.ndarray:
@@ -111,9 +119,9 @@ def _for_trees(train: Any, test: Any, seed: int) -> tuple[np.ndarray, np.ndarray
     return components.fit_transform(train), components.transform(test)
 
 
-def _classifiers(target: Field, train: Any, test: Any, goals: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _classifiers(target: Field, k: int, train: Any, test: Any, goals: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Probabilities (n k) for the test rows."""
-    k, many = len(target.options["categories"]), goals.ndim == 2
+    many = goals.ndim == 2
     if not many and len(np.unique(goals)) < 2:
         raise BadInput(f"{target.name}: all {len(goals):,} train rows are of one class: there is nothing to learn")
     shares = goals.mean(0) if many else np.bincount(goals, minlength=k) / len(goals)

@@ -40,7 +40,6 @@ SHARE = (
     "share of the answer: |Shapley value| of the field over their sum, from the change of {what} when fields are "
     "made missing"
 )
-WHAT = {"category": "the log-probability of the answer", "masked": "the bits per byte of what is asked"}  # else a value
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,6 @@ def average(explanations: list[Explanation]) -> Average:
 
 def method(model: Model, target: Field) -> dict[str, str]:
     """The formulas in words, with what was done for this many fields."""
-    what = WHAT.get(str(target.modality), "the predicted value")
     count = len(model.schema.inputs)
     if count == 1:  # it has the whole answer
         return {"attention": ATTENTION}
@@ -275,4 +273,4 @@ def method(model: Model, target: Field) -> dict[str, str]:
         how = f"estimated from about {SAMPLED} sets of fields along seeded random orders"
     if count > MOST_FIELDS:
         how += f"; of the {MOST_FIELDS} fields with the most attention alone"
-    return {"share": f"{SHARE.format(what=what)} ({how})", "attention": ATTENTION}
+    return {"share": f"{SHARE.format(what=modality(target).evidence_name)} ({how})", "attention": ATTENTION}

@@ -23,7 +23,6 @@ from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
-from perceivers.modalities.masked import fill
 from perceivers.model import Model
 
 BATCH = 128
@@ -61,13 +60,13 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     rows = Rows(table, model.schema.inputs, modality)
     read, found = answers(model, rows, np.arange(len(rows)))
     frame = table.frame
+
+    def cells(name: str) -> list[Any]:
+        return [rows.columns[name].cell(int(row)) for row in read]
+
     place = pl.Series(np.arange(len(rows)), dtype=pl.Int64)
     for field in model.schema.targets:
-        if field.modality == "masked":
-            texts = table.frame[field.columns[0]].gather(read).to_list()
-            columns = {field.name: [fill(text, one) for text, one in zip(texts, found[field.name], strict=True)]}
-        else:
-            columns = modality(field).columns(field, found[field.name], proba)
+        columns = modality(field).predicted(field, found[field.name], proba, cells)
         for name, values in columns.items():
             by_row = dict(zip(read.tolist(), values, strict=True))
             frame = frame.with_columns(pl.Series(_new_name(frame, name), [by_row.get(row) for row in place]))

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
-from perceivers.modalities import metrics
+from perceivers.modalities import metrics, modality
 from perceivers.modalities.base import Metrics
 
 MOST_CATEGORIES, QUARTERS = 20, 4  # of a column that is cut into slices; parts of numbers, of equal counts
@@ -37,7 +37,7 @@ class Slice:
 class Slices:
     """Those worse than all rows together, the worst first, at most 12 of `looked_at`.
 
-    `name` is the score's: accuracy, mae or bits_per_byte; `overall` that of all rows.
+    `name` is the metric's (`Modality.row_scores`); `overall` that of all rows.
     """
 
     name: str
@@ -58,7 +58,7 @@ def slices(
     """The score of answers (n k) to the rows `ids` on each slice with at least ten rows: the categories of columns
     with at most twenty, quarters of numbers, and rows where a field is missing or not.
     """
-    name, scores = row_scores(target, answers, truth)
+    name, scores = modality(target).row_scores(target, answers, truth)
     sign = -1 if name in metrics.LOWER_IS_BETTER else 1
     found = [
         (field.name, value, member)
@@ -77,19 +77,6 @@ def slices(
         clear = better_end is not None and sign * better_end < sign * overall
         worst.append(Slice(field, value, int(member.sum()), interval, clear))
     return Slices(name, overall, worst, len(found))
-
-
-def row_scores(target: Field, answers: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
-    """(accuracy, 1 where an answer is right) for categories; bits per byte for masked bytes; (mae, how far off it
-    is) for all else.
-    """
-    if target.modality == "masked":
-        return "bits_per_byte", answers[:, 0] / np.maximum(answers[:, 1], 1)
-    if target.modality != "category":
-        return "mae", np.nanmean(np.abs(answers - truth).reshape(len(truth), -1), axis=1)
-    if truth.ndim == 1:
-        return "accuracy", (answers.argmax(1) == truth).astype(float)
-    return "accuracy", ((answers > 0.5) == truth).all(1).astype(float)
 
 
 def _cut(field: Field, examples: list[Any]) -> Iterator[tuple[str, Bool[np.ndarray, " n"]]]:

@@ -13,13 +13,18 @@ from perceivers.modalities import metrics
 
 
 class Stand:
-    """The two methods of a modality that baselines ask for."""
+    """The three methods of a modality that baselines ask for."""
 
     def __init__(self, maker=None):
         self.maker = maker
 
     def baseline(self, field):
         return self.maker()
+
+    def rivals(self, field, simple):
+        if field.modality == "number":
+            return simple.regressors()
+        return simple.classifiers(len(field.options["categories"]))
 
     def metrics(self, field, answer, truth, groups):
         if field.modality == "number":

@@ -9,12 +9,11 @@ import torch
 from sklearn.linear_model import RidgeCV
 
 import perceivers as pv
-from perceivers import naive
 from perceivers.cli import app
 from perceivers.data import infer, sources
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import metrics, modality
+from perceivers.modalities import metrics, modality, naive
 from perceivers.training.config import Config, Training
 
 RNG = np.random.default_rng(0)

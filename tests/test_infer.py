@@ -6,6 +6,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+import perceivers as pv
 from perceivers.data.dates import find_dates, to_seconds
 from perceivers.data.infer import check, describe, infer, nearest, warnings
 from perceivers.data.schema import Schema
@@ -286,7 +287,6 @@ def test_a_time_that_is_none():
         (["x", None] * 30, "has one class only, 'x'"),
         ([1.5] * N, "has one value only, 1.5"),
         ([None] * N, "is empty in every row"),
-        ([f"answer {i}" for i in range(N)], "reads as text"),
         ([[0.5, 1.5]] * N, "has one value only"),
         ([[[[0.5]]], [[[1.5]]]] * (N // 2), "nested lists"),
     ],
@@ -294,6 +294,12 @@ def test_a_time_that_is_none():
 def test_targets_that_cannot_be_asked(cells, message):
     with pytest.raises(BadInput, match=message) as error:
         infer(plain(goal=cells), ["goal"])
+    one_line(error)
+
+
+def test_a_kind_that_cannot_be_asked_for():
+    with pytest.raises(BadInput, match=r"reads as text .*: there are .*category.*series") as error:
+        pv.inspect(plain(goal=[f"answer {i}" for i in range(N)]), "goal")
     one_line(error)
 
 
@@ -332,7 +338,6 @@ def test_an_inferred_schema_fits_and_comes_back_from_yaml(tmp_path):
         ("colour", {"modality": "number"}, "reads column 'colour' as number, but its cells are like 'red'"),
         ("height", {"modality": "image"}, "reads column 'height' as image, but its cells are like '0.0'"),
         ("height", {"modality": "text"}, "reads column 'height' as text"),
-        ("colour", {"modality": "text"}, "categories, numbers, series and the masked bytes"),
     ],
 )
 def test_schemas_that_disagree_with_the_data(name, changes, message):

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 import perceivers as pv
-from perceivers import naive
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import metrics, modality
+from perceivers.modalities import metrics, modality, naive
 from perceivers.modalities.masked import HIDDEN, MOST_ASKED, UNKNOWN, asked, fill, hide
 from perceivers.training.config import Config, Training
 

@@ -8,7 +8,7 @@ import pytest
 
 from perceivers.data.schema import Field, Schema
 from perceivers.explain import Average, Explanation, FieldExplanation
-from perceivers.modalities import MODALITIES
+from perceivers.modalities import MODALITIES, modality
 from perceivers.report import Summary, TargetResult, calibration, figures, model_card, verdict, write_report
 from perceivers.report.page import section as section_of
 from perceivers.slices import Slice, Slices
@@ -81,7 +81,8 @@ def explanation(field, row):
     """What a model might say of a row with a picture and a plan."""
     looked = FieldExplanation(photo(), 0.75, [1.5], 0.5, np.full((1, 4), 0.125), [[0, 255], [255, 0]])
     plain = FieldExplanation(PLAN, 0.25, [-0.5], 0.5, np.full((1, 1), 0.5), "basic")
-    return Explanation(row, field, {field.name: f"answer {row}"}, [plain, looked])
+    answer = dict.fromkeys(modality(field).answered(field), f"answer {row}")
+    return Explanation(row, field, answer, [plain, looked])
 
 
 def classes(k=3, n=127, categories=None, seed=0):

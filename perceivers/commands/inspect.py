@@ -25,6 +25,7 @@ def inspect(
     save
         Write the schema here, to be edited and given to train by --schema.
     """
+    from perceivers import api
     from perceivers.data import infer, sources
     from perceivers.files import check_place, write_atomic
 
@@ -33,7 +34,7 @@ def inspect(
         if save.exists():
             raise BadInput(f"{save}: is there already, and may have been edited: give another name, or remove it")
     table = sources.read(data)
-    schema = infer.infer(table, targets or (), group=group, time=time, series=series, horizon=horizon)
+    schema = api.inspect(table, targets, group=group, time=time, series=series, horizon=horizon)
     print(infer.describe(table, schema))
     if save is not None:
         write_atomic(save, schema.to_yaml())

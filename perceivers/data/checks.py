@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import to_seconds
-from perceivers.data.rules import CLASSES, LONG_WORDS, present
+from perceivers.data.rules import CLASSES, present
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
@@ -22,7 +22,6 @@ CORRELATED = 0.999
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
 LIKELY = 5
-TARGETS = frozenset({"category", "number", "series", "masked"})
 ALIKE = 0.7  # difflib's measure: `color` is like `colour`, `nope` is not like `income`
 
 
@@ -80,17 +79,12 @@ def check_rows(table: Table) -> None:
 
 
 def check_target(table: Table, field: Field) -> None:
-    """Raises BadInput where a target cannot be asked for, or has a single value."""
+    """Raises BadInput where a target is not read, or has a single value."""
     columns = [present(table.frame[name]) for name in field.columns]
     if empty := [cells.name for cells in columns if not len(cells)]:
         raise BadInput(f"{table.name}: target {empty[0]!r} is empty in every row: nothing to learn from")
-    words: Any = columns[0].head(SAMPLE).str.count_matches(r"\S+").median() if columns[0].dtype == pl.String else 0
-    kind = "text" if field.modality == "masked" else field.modality or "nothing"
-    if field.modality not in TARGETS or (field.modality == "masked" and words <= LONG_WORDS):
-        raise BadInput(
-            f"{table.name}: target {field.name!r} reads as {kind} ({field.reason}): "
-            "categories, numbers, series and the masked bytes of texts of more than three words are predicted"
-        )
+    if field.modality is None:
+        raise BadInput(f"{table.name}: target {field.name!r} is not read: {field.reason}")
     for cells in columns:
         if cells.hash().n_unique() == 1:
             value = cells.head(1).to_list()[0]

@@ -16,7 +16,7 @@ from perceivers.data.dates import find_dates
 from perceivers.data.folders import SPLITS
 from perceivers.data.infer_events import with_events
 from perceivers.data.infer_long import infer_long
-from perceivers.data.rules import Column, Reading, columns, present, read_column
+from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
@@ -59,7 +59,7 @@ def infer(
     split = Split(column=_split_column(table, targets), group=group, time=time)
     fields = tuple(_field(column, split) for column in columns(table, targets))
     fields = with_events(table, fields, TIME_NAMES)
-    fields = _with_masked(_with_pasts(table, _with_times(table, fields)))
+    fields = _with_masked(table, _with_pasts(table, _with_times(table, fields)))
     for field in fields:
         if field.role == "target":
             check_target(table, field)
@@ -131,11 +131,11 @@ def _asked(table: Table, inputs: list[Field], targets: list[Field]) -> Field | N
     return named[0] if (lengths[0] == lengths[1]).all() else None
 
 
-def _with_masked(fields: tuple[Field, ...]) -> tuple[Field, ...]:
-    """A text that is a target is read with bytes masked, and these are asked."""
+def _with_masked(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """A text that is a target, of more than a few words, is read with bytes masked, and these are asked."""
     found = []
     for field in fields:
-        if field.modality == "text" and field.role == "target":
+        if field.modality == "text" and field.role == "target" and _words(table.frame[field.columns[0]]) > LONG_WORDS:
             source = Field(
                 f"{field.name}.masked",
                 "masked",
@@ -148,6 +148,10 @@ def _with_masked(fields: tuple[Field, ...]) -> tuple[Field, ...]:
         else:
             found.append(field)
     return tuple(found)
+
+
+def _words(cells: pl.Series) -> Any:
+    return present(cells).head(SAMPLE_CELLS).str.count_matches(r"\S+").median()
 
 
 def _alike(one: pl.Series, other: pl.Series) -> bool:

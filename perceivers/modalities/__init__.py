@@ -34,6 +34,18 @@ def modality(field: Any) -> Modality:
     return kind
 
 
+def check_targets(schema: Any, where: str) -> None:
+    """Raises BadInput where a target of the schema is of a kind that cannot be asked for."""
+    for field in schema.targets:
+        if not modality(field).askable:
+            kinds = ", ".join(name for name, kind in MODALITIES.items() if kind.askable)
+            why = f" ({field.reason})" if field.reason else ""
+            raise BadInput(
+                f"{where}: target {field.name!r} reads as {field.modality}{why}, which cannot be asked for: there are "
+                f"{kinds} (masked bytes of texts of more than three words)"
+            )
+
+
 def _unknown(what: str, name: Any, known: Any) -> str:
     nearest = get_close_matches(str(name), known, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""

@@ -6,6 +6,7 @@ An answer's way: the queries of `target` → outputs (b o e) → prediction → 
 Not concerned with where rows come from (`perceivers.data`) nor with the Perceiver in the middle.
 """
 
+import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,8 @@ class Modality(ABC):
 
     name: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {}
+    evidence_name: ClassVar[str] = "the predicted value"  # what `evidence` gives, for a sentence
+    evidence_is_log: ClassVar[bool] = False  # of a probability: its changes are factors
 
     # The door -------------------------------------------------------------------------------------------------
     def check(self, field: Any) -> None:
@@ -99,9 +102,63 @@ class Modality(ABC):
         raise BadInputModality(self.name)
 
     # As a target ----------------------------------------------------------------------------------------------
+    @property
+    def askable(self) -> bool:
+        """Whether it can be a target: it has its own `target`."""
+        return type(self).target is not Modality.target
+
     def target(self, field: Any, channels: int) -> "Target":
         """The module that asks for this field and reads the answer."""
         raise BadTargetModality(self.name)
+
+    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
+        """Answers (n k) as columns: those in `answered`, and beside them what else is known, such as probabilities."""
+        raise BadTargetModality(self.name)
+
+    def answered(self, field: Any) -> Sequence[str]:
+        """Which of `columns` hold the answer itself."""
+        return [field.name]
+
+    def predicted(
+        self, field: Any, answer: np.ndarray, proba: bool, cells: Callable[[str], list[Any]]
+    ) -> dict[str, list[Any]]:
+        """What `predict` adds to the rows: `columns`. `cells` gives the rows' cells of an input field by its name."""
+        return self.columns(field, answer, proba)
+
+    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
+        """Answers (n k) against the examples `truth`: n, and a value with a 95 % interval for each metric.
+
+        The first metric after `n` is the one that is named first to people; `better` says which is compared.
+        """
+        raise BadTargetModality(self.name)
+
+    def row_scores(self, field: Any, answer: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
+        """The name of a metric, and each row's own: rows are compared by it. As it stands: how far off numbers are."""
+        return "mae", np.nanmean(np.abs(answer - truth).reshape(len(truth), -1), axis=1)
+
+    def rivals(self, field: Any, simple: Any) -> dict[str, np.ndarray]:
+        """{name: answers to the test rows} of simple models, which a result must beat. `simple`, a
+        `perceivers.baselines.Simple`, has the examples, and models to choose from. As it stands: those for numbers.
+        """
+        return simple.regressors()
+
+    def panels(self, show: Any) -> Any:
+        """What the report shows of answers beside their metrics, one of the methods of `show`, a
+        `perceivers.report.page.Show`. As it stands: the rows that are worst by `row_scores`, each `compared`.
+        """
+        return show.rows()
+
+    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
+        """The answer (k) to one row and what was true, as HTML; empty where the score says all."""
+        found = self.columns(field, np.asarray(answer)[None], False)
+        said = ", ".join(str(found[name][0]) for name in self.answered(field))
+        return f"{html.escape(said)} (true: {html.escape(str(truth))})"
+
+    def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
+        """What is compared (n c) when fields are removed: the answers' values, or the log-probability of what was
+        answered (`asked`, the answer with nothing removed).
+        """
+        return answer
 
     # For a person ---------------------------------------------------------------------------------------------
     @abstractmethod
@@ -118,23 +175,6 @@ class Modality(ABC):
     def baseline(self, field: Any) -> Any:
         """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
         raise BadInputModality(self.name)
-
-    def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
-        """The columns that `predict` adds for answers (n k): `<name>`, and for categories the probabilities."""
-        raise BadTargetModality(self.name)
-
-    def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
-        """What is compared (n c) when fields are removed: the answers' values, or the log-probability of what was
-        answered (`asked`, the answer with nothing removed).
-        """
-        return answer
-
-    def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
-        """Answers (n k) against the examples `truth`: n, and a value with a 95 % interval for each metric.
-
-        The first metric after `n` is the one that is named first to people; `better` says which is compared.
-        """
-        raise BadTargetModality(self.name)
 
 
 class Inputs(nn.Module, ABC):

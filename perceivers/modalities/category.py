@@ -53,6 +53,8 @@ class Category(Modality):
 
     name = "category"
     options: ClassVar[Mapping[str, Any]] = {"categories": None, "labels": "one", "class_weights": None}
+    evidence_name = "the log-probability of the answer"
+    evidence_is_log = True
 
     def check(self, field: Any) -> None:
         one_column(field)
@@ -158,6 +160,18 @@ class Category(Modality):
             for category, column in zip(categories, answer.T, strict=True):
                 columns[f"{field.name}_probability_{category}"] = column.tolist()
         return columns
+
+    def row_scores(self, field: Any, answer: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
+        """1 where an answer is right; of many labels, where all are."""
+        if field.options["labels"] == "one":
+            return "accuracy", (answer.argmax(1) == truth).astype(float)
+        return "accuracy", ((answer > 0.5) == truth).all(1).astype(float)
+
+    def rivals(self, field: Any, simple: Any) -> dict[str, np.ndarray]:
+        return simple.classifiers(len(field.options["categories"]))
+
+    def panels(self, show: Any) -> Any:
+        return show.classes()
 
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
         """The log-probability (n 1) of the category asked; of many labels, of all of them together."""

@@ -4,7 +4,7 @@ Not concerned with how bytes become tokens (`text.py`).
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class Masked(Modality):
 
     name = "masked"
     options: ClassVar[Mapping[str, Any]] = {"max_bytes": None, "source": None}
+    evidence_name = "the bits per byte of what is asked"
 
     def check(self, field: Any) -> None:
         one_column(field)
@@ -137,6 +138,28 @@ class Masked(Modality):
         """The bytes for the places that were `<mask>`, as text; None where there was none."""
         filled = [row[2 : 2 + int(row[-1])].astype(np.uint8).tobytes() for row in answer]
         return {field.name: [one.decode("utf-8", errors="replace") if one else None for one in filled]}
+
+    def predicted(
+        self, field: Any, answer: np.ndarray, proba: bool, cells: Callable[[str], list[Any]]
+    ) -> dict[str, list[Any]]:
+        """The texts with their `<mask>`s filled; None where there was none."""
+        texts = cells(field.options["source"])
+        return {field.name: [fill(text, one) for text, one in zip(texts, answer, strict=True)]}
+
+    def row_scores(self, field: Any, answer: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
+        return "bits_per_byte", answer[:, 0] / np.maximum(answer[:, 1], 1)
+
+    def rivals(self, field: Any, simple: Any) -> dict[str, np.ndarray]:
+        """How often bytes come, and how often after the byte before."""
+        from perceivers.modalities import naive
+
+        source, _, _ = simple.inputs[field.options["source"]]
+        train, test = simple.examples(source.name)
+        windows = [[w for w in self.windows(source, example) if w is not None] for example in test]
+        return naive.hidden_bytes(train, windows)
+
+    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
+        return ""
 
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
         return answer[:, :1] / np.maximum(answer[:, 1:2], 1)

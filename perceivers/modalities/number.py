@@ -126,10 +126,16 @@ class Number(Modality):
         return features.numbers(len(field.columns))
 
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
-        names = [field.name] if len(field.columns) == 1 else field.columns
+        names = self.answered(field)
         if field.options["date"]:
             return {n: [_moment(seconds) for seconds in c] for n, c in zip(names, answer.T, strict=True)}
         return {name: column.tolist() for name, column in zip(names, answer.T, strict=True)}
+
+    def answered(self, field: Any) -> Sequence[str]:
+        return [field.name] if len(field.columns) == 1 else field.columns
+
+    def panels(self, show: Any) -> Any:
+        return show.distances()
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         """In the field's unit, which `unit` names; dates in seconds."""

@@ -268,6 +268,20 @@ class Series(Modality):
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         return {field.name: forecast.as_cells(answer, field.options["channels"])}
 
+    def rivals(self, field: Any, simple: Any) -> dict[str, np.ndarray]:
+        """Where it goes on from a `past`, what is simply said of that."""
+        from perceivers.modalities import naive
+
+        if field.options["past"] is None:
+            return simple.regressors()
+        before, asked = simple.examples(field.options["past"])
+        return naive.forecasts(before, simple.goals, asked, field.options["horizon"], field.options["read"])
+
+    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
+        """The first channel, both drawn."""
+        both = [values.reshape(-1, field.options["channels"])[:, 0] for values in (answer, truth)]
+        return lines(np.arange(len(both[0])), both)
+
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
         return np.nan_to_num(answer)
 

@@ -28,8 +28,8 @@ class Example:
 
 def as_written(result: TargetResult, values: np.ndarray) -> list[str]:
     """Answers or truths (n k) as `predict` would write them, shortened for people."""
-    count = len(result.field.columns) if result.field.modality == "number" else 1
-    columns = list(result.modality.columns(result.field, values, False).values())[:count]
+    found = result.modality.columns(result.field, values, False)
+    columns = [found[name] for name in result.modality.answered(result.field)]
     return [
         ", ".join(verdict.written(x) if isinstance(x, float) else str(x) for x in row)
         for row in zip(*columns, strict=True)

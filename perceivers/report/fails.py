@@ -35,7 +35,7 @@ def slices(result: TargetResult) -> dict[str, Any] | None:
     ends = [s.score[end] for s in found.worst for end in ("value", "high") if s.score[end] is not None]
     scale = 1.0 if found.name == "accuracy" else max([*ends, found.overall]) or 1.0
     return {
-        "name": verdict.NAMES[found.name],
+        "name": verdict.NAMES.get(found.name, found.name),
         "overall": verdict.value_text(found.name, found.overall, result.field),
         "mark": round(100 * found.overall / scale, 2),
         "lines": [_line(found.name, one, scale, result.field) for one in found.worst],

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from perceivers.explain import Explanation, FieldExplanation
+from perceivers.modalities import modality
 from perceivers.modalities.shaded import Plain
 from perceivers.report import verdict
 from perceivers.report.summary import Summary, TargetResult
@@ -101,8 +102,7 @@ def sentences(method: dict[str, str]) -> list[str]:
 
 def answer_text(e: Explanation) -> str:
     """The answer as a person writes it."""
-    count = len(e.target.columns) if e.target.modality == "number" else 1
-    values = list(e.answer.values())[:count]
+    values = [e.answer[name] for name in modality(e.target).answered(e.target)]
     if isinstance(values[0], list):
         values = [*np.ravel(values[0]).tolist()[:MOST_VALUES], "…"]
     return ", ".join(verdict.written(x) if isinstance(x, float) else str(x) for x in values)
@@ -112,7 +112,7 @@ def change_text(e: Explanation, field: FieldExplanation) -> str:
     """What the field does to the answer: `× 3.2` to its probability, `+12` to its value."""
     if field.change is None:
         return ""
-    if e.target.modality == "category":
+    if modality(e.target).evidence_is_log:
         return f"× {verdict.written(math.exp(min(50.0, field.change[0])))}"
     shown = ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change[:MOST_VALUES])
     return f"{shown} …" if len(field.change) > MOST_VALUES else shown

@@ -4,14 +4,15 @@ Not concerned with single panels: each has its file.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perceivers.files import write_atomic
-from perceivers.report import classes, distances, fails, figures, forecasts, looks, masked, verdict
+from perceivers.report import classes, distances, fails, figures, looks, verdict, worst
+from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
 
-PANELS = {"number": distances, "category": classes, "series": forecasts, "masked": masked}
 MOST_LETTERS = 60  # of a name in a table
 
 
@@ -53,7 +54,7 @@ def section(summary: Summary, result: TargetResult) -> dict[str, Any]:
     """What the templates show of a target."""
     field, metrics = result.field, result.metrics
     head = verdict.headline(metrics)
-    panels = PANELS[str(field.modality)].panels(summary, result)
+    panels = result.modality.panels(Show(summary, result))
     return {
         "field": field,
         "headline": verdict.NAMES.get(head, head),
@@ -67,6 +68,26 @@ def section(summary: Summary, result: TargetResult) -> dict[str, Any]:
         "looks": looks.looks(summary, result, panels.explained),
         **vars(panels),
     }
+
+
+@dataclass(frozen=True)
+class Show:
+    """What a kind of target chooses its panels from (`Modality.panels`)."""
+
+    summary: Summary
+    result: TargetResult
+
+    def classes(self) -> Panels:
+        """For answers that are probabilities (n k) of categories: confusion, classes, calibration, right and wrong."""
+        return classes.panels(self.summary, self.result)
+
+    def distances(self) -> Panels:
+        """For answers and truths that are numbers (n k): predicted against true, residuals, the farthest off."""
+        return distances.panels(self.summary, self.result)
+
+    def rows(self) -> Panels:
+        """For any: the rows that are worst by `Modality.row_scores`, and others, each as `Modality.compared` has it."""
+        return worst.panels(self.summary, self.result)
 
 
 def _metrics_table(result: TargetResult) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -1,6 +1,6 @@
 """What every kind of target says of its answers, for the templates.
 
-Not concerned with what a kind puts there: `classes.py`, `distances.py`, `forecasts.py` and `masked.py` do.
+Not concerned with what a kind puts there: `classes.py`, `distances.py` and `worst.py` do.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ def headline_sentence(field: Field, metrics: Metrics) -> str:
     name, n = headline(metrics), metrics["n"]
     interval = interval_text(name, metrics[name])
     around = f"95 % interval {interval}, " if interval else ""
-    r2 = metrics["r2"]["value"] if name == "mae" else None
+    r2 = metrics["r2"]["value"] if name == "mae" and "r2" in metrics else None
     explained = "" if r2 is None else f" R² is {value_text('r2', r2, field)}."
     few = " With so few test rows the interval is wide." if n < FEW else ""
     return f"The model {_reaches(name, metrics, field)} ({around}n\u00a0=\u00a0{n:,}).{explained}{few}"

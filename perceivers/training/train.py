@@ -20,7 +20,7 @@ from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
-from perceivers.modalities import modality
+from perceivers.modalities import check_targets, modality
 from perceivers.model import Model, load_model, save_model
 from perceivers.terminal import say
 from perceivers.training import defaults, fitting, reporting
@@ -60,6 +60,7 @@ def open_schema(
         raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
     for field in (*schema.inputs, *schema.targets):
         modality(field)  # is there
+    check_targets(schema, table.name)
     infer.check(table, schema)
     return schema
 
