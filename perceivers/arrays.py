@@ -20,10 +20,10 @@ LARGEST = 2**31  # bytes of one array
 HEADERS: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def array_shape(path: Path) -> tuple[int, ...]:
+def array_shape(path: Path, name: str | None = None) -> tuple[int, ...]:
     """The shape of the array in a file, from its header alone; () where it cannot be read."""
     try:
-        with _opened(path) as (file, _):
+        with _opened(path, name) as (file, _):
             return _header(file)[0]
     except (OSError, ValueError):
         return ()

@@ -19,7 +19,8 @@ from sklearn.datasets import load_digits, load_sample_images
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import modality, pixels
-from perceivers.modalities.image import ImageInput, centres
+from perceivers.modalities.array_input import centres
+from perceivers.modalities.image import ImageInput
 
 CHANNELS = 13
 LIMIT = 500_000_000
@@ -319,13 +320,13 @@ def test_tokens_are_patches_and_positions():
                 middle = [2 * (2 * y + shown.shape[0] / 2) / h - 1, 2 * (2 * x + shown.shape[1] / 2) / w - 1]
                 angles = np.pi * np.outer(middle, np.linspace(1, 16, 16)).ravel()
                 position = torch.tensor(np.concatenate([middle, np.sin(angles), np.cos(angles)])).float()
-                content = module.pixels(torch.tensor(patch.ravel()).float())
-                expected = content + module.positions(position) + module.field.array[0]
+                content = module.tokens.elements(torch.tensor(patch.ravel()).float())
+                expected = content + module.tokens.positions(position) + module.tokens.field.array[0]
                 torch.testing.assert_close(array[row, y * 4 + x], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_centres_span_each_picture():
-    found = centres(torch.tensor([[4, 8], [3, 3]]), 2, 4, 2).reshape(2, 2, 4, 2)
+    found = centres(torch.tensor([[4, 8], [3, 3]]), (2, 4), (2, 2), (None, None)).reshape(2, 2, 4, 2)
     assert found[0, :, 0, 0].tolist() == [-0.5, 0.5]
     assert found[0, 0, :, 1].tolist() == [-0.75, -0.25, 0.25, 0.75]
     torch.testing.assert_close(found[1, 0, :2, 1], torch.tensor([-1 / 3, 2 / 3]))

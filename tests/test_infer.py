@@ -119,8 +119,12 @@ def test_names_that_only_look_like_it(name):
     assert modality([1, 2] * 30, name=name) == "number"
 
 
-def test_ignored_kinds_say_that_they_are_not_read_yet():
-    assert "array, which this version does not read yet" in field([[[[0.1]]], [[[0.2]]]] * (N // 2)).reason
+@pytest.mark.parametrize("write", [list, str])
+def test_lists_in_lists_are_series_and_deeper_ones_arrays(write):
+    for depth, expected in ((1, "series"), (2, "series"), (3, "array"), (4, "array")):
+        cells = [write(np.full(depth * [2], x).tolist()) for x in range(N)]
+        assert modality(cells) == expected
+    assert field(cells).reason.startswith("nested lists of numbers")
 
 
 # Dates ------------------------------------------------------------------------------------------------------------
@@ -288,7 +292,7 @@ def test_a_time_that_is_none():
         ([1.5] * N, "has one value only, 1.5"),
         ([None] * N, "is empty in every row"),
         ([[0.5, 1.5]] * N, "has one value only"),
-        ([[[[0.5]]], [[[1.5]]]] * (N // 2), "nested lists"),
+        ([[[[0.5]]], [[[1.5]]]] * (N // 2), "reads as array"),
     ],
 )
 def test_targets_that_cannot_be_asked(cells, message):

@@ -1,4 +1,4 @@
-"""Sounds and clouds as a user meets them: a folder is trained on, damaged files are named, answers are explained."""
+"""Sounds, clouds and arrays as a user meets them: a folder is trained on, damage is named, answers are explained."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,18 @@ def cloud(path, kind):
     np.savetxt(path, SURFACES[{"a": "cube", "b": "spring"}[kind]](int(RNG.integers(30, 90)), RNG))
 
 
+def volume(path, kind):
+    space = RNG.normal(size=(int(RNG.integers(5, 9)), 7, 6))
+    np.save(path, space + (2 if kind == "a" else -2) * (np.arange(6) < 3))
+
+
 def damage(path):
     path.write_bytes(path.read_bytes()[:30] if path.suffix == ".wav" else b"")
 
 
-@pytest.mark.parametrize(("modality", "ending", "write"), [("audio", "wav", tone), ("points", "xyz", cloud)])
+@pytest.mark.parametrize(
+    ("modality", "ending", "write"), [("audio", "wav", tone), ("points", "xyz", cloud), ("array", "npy", volume)]
+)
 def test_a_folder_of_files(tmp_path, monkeypatch, modality, ending, write):
     monkeypatch.chdir(tmp_path)
     paths = {kind: [tmp_path / "data" / kind / f"{i}.{ending}" for i in range(12)] for kind in "ab"}

@@ -21,6 +21,7 @@ CELLS = {
     "audio": [RNG.uniform(-1, 1, 1_700), RNG.uniform(-1, 1, (300, 1)), None, [0.1, 0.2, -0.3]],
     "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "events": [[[0.1, "a", 2.0], [0.1, "b", None], [3.5, "a", 4.5]], [], None, [[2.0, "b", 1.0], [0.5, "a", -3.0]]],
+    "array": [RNG.normal(size=(5, 7, 3, 2)), np.ones((1, 2, 3, 2)), None, [[[[1.0, None]]]]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
     "asked": [[0.5, 2.0], [1], None, [4.0, 3.0, 9.0]],

@@ -1,6 +1,6 @@
-"""Draws a sound and a cloud of points as the report does: `python -m docs.figures.kinds` writes sound.svg, cloud.svg.
+"""Draws a sound, a cloud and an array as the report does, into SVG files here: `python -m docs.figures.kinds`.
 
-Both are generated, with a seed. Not concerned with how they are drawn, which the modalities do.
+All are generated, with a seed. Not concerned with how they are drawn, which the modalities do.
 """
 
 from pathlib import Path
@@ -24,6 +24,13 @@ def chirps() -> np.ndarray:
     return np.concatenate([sounds[0] * shape, sounds[1] * shape, sounds[0] * shape]) + 0.02 * random.normal(size=7_998)
 
 
+def ring() -> np.ndarray:
+    """A ring that is tilted, in noise (z y x)."""
+    z, y, x = np.meshgrid(*3 * [np.linspace(-1, 1, 24)], indexing="ij")
+    near = (np.hypot(x, y) - 0.6) ** 2 + (z - 0.4 * x) ** 2
+    return np.exp(-near / 0.03) + 0.1 * np.random.default_rng(0).normal(size=near.shape)
+
+
 def drawing(kind: str, cell: Any, **options: Any) -> str:
     """A cell as its modality draws it, as an SVG file."""
     field = Field(kind, kind, "input", (kind,), options)
@@ -36,3 +43,4 @@ if __name__ == "__main__":
     torus = SURFACES["torus"](2_048, np.random.default_rng(0))
     FOLDER.joinpath("sound.svg").write_text(drawing("audio", chirps(), rate=RATE))
     FOLDER.joinpath("cloud.svg").write_text(drawing("points", torus))
+    FOLDER.joinpath("array.svg").write_text(drawing("array", ring(), axes=["z", "y", "x"]))

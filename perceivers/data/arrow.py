@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
+from perceivers.data.tensors import without_tensors
 from perceivers.errors import BadInput
 
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}  # bytes in memory; of all others 16
@@ -43,6 +44,7 @@ def _table(path: Path, kind: str, read: Callable[[Any], pa.Table]) -> pl.DataFra
             with pa.PythonFile(opened, mode="r") as file:
                 table = read(file)
                 table.validate(full=True)
+                table = without_tensors(table)
                 table = table.drop_columns([name for name in table.column_names if PANDAS_INDEX.fullmatch(name)])
                 schema = pa.schema([_checked(field) for field in table.schema])
                 return pl.DataFrame(table.cast(schema).replace_schema_metadata(None))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from perceivers.arrays import array_shape
+from perceivers.arrays import array_names, array_shape
 from perceivers.data.dates import find_dates, unlike_dates
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.infer_events import are_events
@@ -32,6 +32,7 @@ TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
 CLASSES, ROWS_PER_CLASS = 20, 10  # integers with at most so many values of at least so many rows are classes
 LONGEST_SIDE = 128  # larger pictures are scaled down
 ID_NAME = re.compile(r"(?i:(^|[\W_])(id|uuid|guid)$)|[a-z](Id|ID)$")
+WRITTEN_ARRAY = r"^\s*\[\s*\[\s*\["
 WRITTEN_LIST = r"^\s*\[(?:[\s\d\[\],.eE+-]|null|NaN)*\]\s*$"
 
 
@@ -137,8 +138,8 @@ def _files(column: Column) -> Reading | None:
         return Reading("points", {}, "names of files of points or meshes")
     if kind == "text":
         return Reading("text", {"files": True}, "names of text files")
-    if kind == "array" and (ranks := {len(array_shape(path)) for path in paths}) <= {1, 2}:
-        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
+    if kind == "array":
+        return _arrays(paths)
     return _not_yet(kind, f"names of {kind} files")
 
 
@@ -187,6 +188,29 @@ def _events(column: Column) -> Reading | None:
     return Reading("events", {}, reason) if reason else None
 
 
+def _arrays(paths: list[Path]) -> Reading:
+    """By the headers: series of rank 1 and 2, else arrays."""
+    shapes = Counter(shape for path in paths if (shape := array_shape(path)))
+    if not shapes:
+        several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
+        names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
+        return Reading("array", {"files": True}, f"names of files of arrays{names}")
+    ranks = sorted({len(shape) for shape in shapes})
+    if ranks[-1] <= 2:
+        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
+    usual = " × ".join(map(str, shapes.most_common(1)[0][0]))
+    return Reading(
+        "array", {"files": True}, f"names of files of arrays, {usual if len(shapes) == 1 else f'most {usual}'}"
+    )
+
+
+def _inside(path: Path) -> list[str]:
+    try:
+        return array_names(path)
+    except (OSError, ValueError):
+        return []
+
+
 def _nested(column: Column) -> Reading | None:
     dtype: Any = column.cells.dtype
     if dtype in (pl.List, pl.Array):
@@ -196,16 +220,26 @@ def _nested(column: Column) -> Reading | None:
             return Reading("series", {}, "lists of numbers")
         if dtype.inner in (pl.List, pl.Array) and dtype.inner.inner.is_numeric():
             return Reading("series", {}, "lists of lists of numbers: channels")
-        if dtype.inner.is_nested():
-            return _not_yet("array", "nested lists")
+        if (rank := _rank(dtype)) > 2:
+            return Reading("array", {}, f"nested lists of numbers: arrays of rank {rank}")
     if dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
         return None
     return Reading(None, {}, f"cells of type {dtype} are not read: store numbers or strings")
 
 
+def _rank(dtype: Any) -> int:
+    """How deep lists of numbers are nested; 0 where they hold something else."""
+    rank = 0
+    while dtype in (pl.List, pl.Array):
+        dtype, rank = dtype.inner, rank + 1
+    return rank if dtype.is_numeric() or dtype == pl.Boolean else 0
+
+
 def _written_lists(column: Column) -> Reading | None:
-    if not column.is_string or not column.sample(SAMPLE_CELLS).str.contains(WRITTEN_LIST).all():
+    if not column.is_string or not (cells := column.sample(SAMPLE_CELLS)).str.contains(WRITTEN_LIST).all():
         return None
+    if cells.str.contains(WRITTEN_ARRAY).all():
+        return Reading("array", {}, "nested lists of numbers, written in strings: arrays")
     return Reading("series", {}, "lists of numbers, written in strings")
 
 

@@ -18,6 +18,7 @@ from perceivers.data import folders
 from perceivers.data.arrow import read_arrow, read_parquet
 from perceivers.data.delimited import read_delimited
 from perceivers.data.samples import load_sample
+from perceivers.data.tensors import array_columns, without_tensors
 from perceivers.data.ts import find_pair, read_pair, read_ts
 from perceivers.errors import BadInput, Unreadable
 
@@ -213,13 +214,15 @@ def _to_frame(data: Any) -> pl.DataFrame:
         if isinstance(data, pl.LazyFrame):
             return data.collect()
         if isinstance(data, pa.Table):
-            return pl.DataFrame(data)
+            return pl.DataFrame(without_tensors(data))
         if type(data).__module__.split(".")[0] == "pandas":
             return _from_pandas(data.rename(columns=str))
         if isinstance(data, dict) and all(isinstance(v, list | tuple) or _is_array(v) for v in data.values()):
-            return pl.DataFrame({str(k): list(v) for k, v in data.items()}, strict=False)
+            arrays = array_columns(data)
+            others = {str(k): list(v) for k, v in data.items() if str(k) not in arrays}
+            return _joined(pl.DataFrame(others, strict=False), arrays, [str(k) for k in data])
         if isinstance(data, list | tuple) and all(isinstance(row, dict) for row in data):
-            return pl.DataFrame(list(data), infer_schema_length=None)
+            return _from_rows(data)
     except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"the given data is not a table: {_line(error)}") from error
     raise BadInput(
@@ -228,12 +231,29 @@ def _to_frame(data: Any) -> pl.DataFrame:
     )
 
 
+def _joined(frame: pl.DataFrame, arrays: Mapping[str, pl.Series], names: Sequence[str]) -> pl.DataFrame:
+    """The columns of both, in the order of `names`."""
+    if not frame.width:
+        return pl.DataFrame([arrays[name] for name in names])
+    return frame.with_columns(*arrays.values()).select(names) if arrays else frame
+
+
+def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    arrays = array_columns({name: [row.get(name) for row in rows] for name in names})
+    others = [{name: cell for name, cell in row.items() if name not in arrays} for row in rows]
+    return _joined(pl.DataFrame(others, infer_schema_length=None), arrays, names)
+
+
 def _from_pandas(data: Any) -> pl.DataFrame:
     """A pandas frame without its index. Raises BadInput with the column whose cells are of several types."""
+    objects = [name for name, dtype in data.dtypes.items() if dtype.kind == "O" and data.columns.is_unique]
+    arrays = array_columns({name: data[name].to_list() for name in objects})
+    others = data.drop(columns=list(arrays))
     try:
-        return pl.from_pandas(data, include_index=False)
+        return _joined(pl.from_pandas(others, include_index=False), arrays, list(data.columns))
     except (pa.ArrowException, TypeError) as error:
-        for name in data.columns:
+        for name in others.columns:
             kinds = dict.fromkeys(type(cell).__name__ for cell in data[name].dropna())
             if data[name].dtype == object and len(kinds) > 1:
                 mend = f"make it one type, such as data[{name!r}].astype(str)"

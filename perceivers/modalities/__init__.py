@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from perceivers.errors import BadInput
+from perceivers.modalities.array import Array
 from perceivers.modalities.asked import Asked
 from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
@@ -19,7 +20,7 @@ from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
 
-KINDS = (Text(), Image(), Audio(), Points(), Number(), Category(), Series(), Events(), Masked(), Asked())
+KINDS = (Text(), Image(), Audio(), Points(), Array(), Number(), Category(), Series(), Events(), Masked(), Asked())
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

@@ -3,6 +3,7 @@
 Not concerned with the baselines themselves. Imported only where a baseline is wanted: it loads scikit-learn.
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -26,6 +27,7 @@ STEPS = 64
 MEL_BANDS, STRETCHES = 40, 4
 DISTANCE_BINS, PAIRS = 32, 4_096
 MOST_UNITS = 50
+MOST_BLOCKS = 1_024
 
 
 def texts() -> Pipeline:
@@ -217,3 +219,35 @@ class Rates(TransformerMixin, BaseEstimator):
                 there = column[~np.isnan(column)]
                 found += [there.mean(), there.std()] if len(there) else [np.nan, np.nan]
         return np.array(found, dtype=np.float64)
+
+
+class Blocks(TransformerMixin, BaseEstimator):
+    """Arrays (*s, k) → the mean of each of k channels in at most 1,024 blocks along the axes, each element where there
+    are no more; and each channel's mean and standard deviation. NaN where missing.
+    """
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Blocks":
+        sizes = [example.shape[:-1] for example in examples if example is not None]
+        counts = np.max(sizes, axis=0) if sizes else np.ones(1, int)
+        while counts.prod() > MOST_BLOCKS:
+            counts[counts.argmax()] = -(-counts.max() // 2)
+        self.counts_ = tuple(counts.tolist())
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        if example is None:
+            return np.full((int(np.prod(self.counts_)) + 2) * self.channels, np.nan)
+        with warnings.catch_warnings(action="ignore"):  # of blocks where everything is missing: they are NaN
+            array, places = example.astype(np.float64), tuple(range(example.ndim - 1))
+            of_channels = [np.nanmean(array, axis=places), np.nanstd(array, axis=places)]
+            for axis, count in enumerate(self.counts_):
+                edges = np.linspace(0, array.shape[axis], count + 1).astype(int)
+                blocks = [array.take(range(a, max(b, a + 1)), axis) for a, b in pairwise(edges)]
+                array = np.stack([np.nanmean(block, axis=axis) for block in blocks], axis=axis)
+        return np.concatenate([array.ravel(), *of_channels])

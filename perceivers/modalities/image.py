@@ -15,19 +15,17 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, pad
+from torch.nn.functional import grid_sample
 
-from perceivers.core.attention import linear
-from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
+from perceivers.modalities.array_input import ArrayTokens, inside
 from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, one_of, positive
 from perceivers.modalities.shaded import Picture, Plain, Shaded, shades
 
 SAMPLE = 200  # pictures of train that `fit` reads
 TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
 PATCHES = (1, 2, 4, 8, 16, 32)
-NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over a picture
 SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
 CONTRAST, BRIGHTNESS = 0.2, 0.1
 DRAWN = 160
@@ -129,7 +127,7 @@ class Image(Modality):
         mean = part["pixels"].new_tensor(field.options["mean"])[:colours]
         lit = (changed[..., :colours] - mean) * (1 + CONTRAST * light[:, 0]) + mean + BRIGHTNESS * light[:, 1]
         changed = torch.cat([lit.clamp(0, 1), changed[..., colours:]], dim=-1)
-        return {**part, "pixels": changed * _inside(part["sizes"], *changed.shape[1:3]).unsqueeze(-1)}
+        return {**part, "pixels": changed * inside(part["sizes"], changed.shape[1:3]).unsqueeze(-1)}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
         kept = ~rows
@@ -175,12 +173,6 @@ class Image(Modality):
         return features.Thumbnails(field.options["channels"])
 
 
-def _inside(sizes: Int[Tensor, "b 2"], h: int, w: int, step: int = 1) -> Bool[Tensor, "b y x"]:
-    """Where pixel (step·y, step·x) is one of the picture, on a grid of h × w."""
-    y, x = (torch.arange(n, device=sizes.device) * step for n in (h, w))
-    return (y < sizes[:, :1]).unsqueeze(2) & (x < sizes[:, 1:]).unsqueeze(1)
-
-
 def _affine(draws: Float[Tensor, "b 5"], flip: bool) -> Float[Tensor, "b 2 3"]:
     """From numbers in [-1, 1): where each point of the new picture, (x, y) in half sides, lies in the old one."""
     angle, scale = torch.deg2rad(ROTATION * draws[:, 0]), 1 + SCALE * draws[:, 1]
@@ -216,35 +208,11 @@ class ImageInput(nn.Module):
 
     def __init__(self, patch: int, mean: Sequence[float], std: Sequence[float], channels: int):
         super().__init__()
-        self.patch = patch
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
-        self.pixels = linear(patch * patch * len(mean), channels)
-        self.positions = linear(fourier_channels(2, NUM_BANDS), channels)
-        self.field = LearnedArray(1, channels)
+        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None))
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        array, sizes, p = part["pixels"], part["sizes"], self.patch
-        inside = _inside(sizes, *array.shape[1:3])
-        array = ((array - self.mean) / self.std) * inside.unsqueeze(-1)
-        array = pad(array, (0, 0, 0, -array.shape[2] % p, 0, -array.shape[1] % p))
-        patches = rearrange(array, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
-        grid = array.shape[1] // p, array.shape[2] // p
-        mask = rearrange(_inside(sizes, *grid, step=p), "b h w -> b (h w)")
-        different, which = sizes.unique(dim=0, return_inverse=True)  # most pictures of a batch have the same size
-        positions = self.positions(fourier_features(centres(different, *grid, p), NUM_BANDS, (RESOLUTION, RESOLUTION)))
-        return self.pixels(patches) + positions[which] + self.field(1), mask
-
-
-def centres(sizes: Int[Tensor, "b 2"], h: int, w: int, patch: int) -> Float[Tensor, "b m 2"]:
-    """The centre (y, x) of what each of h × w patches shows of its picture, which spans [-1, 1]; m = h·w."""
-
-    def along(axis: int, count: int) -> Float[Tensor, "b n"]:
-        side = sizes[:, axis : axis + 1].clamp(min=1)
-        first = torch.arange(count, device=sizes.device) * patch
-        last = torch.minimum(first + patch, side)
-        return (torch.minimum(first, side) + last) / side - 1
-
-    y, x = along(0, h), along(1, w)
-    y, x = y.unsqueeze(2).expand(-1, h, w), x.unsqueeze(1).expand(-1, h, w)
-    return rearrange(torch.stack([y, x], dim=-1), "b h w d -> b (h w) d")
+        there = inside(part["sizes"], part["pixels"].shape[1:3])
+        array = ((part["pixels"] - self.mean) / self.std) * there.unsqueeze(-1)
+        return self.tokens(array, there, part["sizes"])

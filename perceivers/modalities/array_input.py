@@ -1,0 +1,97 @@
+"""From arrays of any rank to tokens: patches of elements and where they lie on the axes. Pictures are one case.
+
+Not concerned with what the elements are, nor with reading and scaling them (`array.py`, `image.py`).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from perceivers.core.attention import linear
+from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
+from perceivers.modalities.base import Part
+
+NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over an axis
+
+
+class ArrayTokens(nn.Module):
+    """Arrays → a token for each patch (b m channels): a linear layer of its elements and of its position.
+
+    patch: elements along each of d axes; features: numbers of an element
+    lengths: of each axis so many elements from the first one on are [-1, 1]; None: the axis spans each array
+    """
+
+    def __init__(self, patch: Sequence[int], features: int, channels: int, lengths: Sequence[float | None]):
+        super().__init__()
+        self.patch, self.lengths = tuple(patch), tuple(lengths)
+        self.elements = linear(math.prod(patch) * features, channels)
+        self.positions = linear(fourier_channels(len(patch), NUM_BANDS), channels)
+        self.field = LearnedArray(1, channels)
+
+    def forward(
+        self, values: Float[Tensor, "b *s f"], there: Bool[Tensor, "b *s"], sizes: Int[Tensor, "b d"]
+    ) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        """`values` are 0 where there is nothing; a token is masked where nothing of its patch is there."""
+        beyond = [(0, -size % step) for size, step in zip(there.shape[1:], self.patch, strict=True)]
+        padding = [side for pair in reversed(beyond) for side in pair]
+        values, there = pad(values, (0, 0, *padding)), pad(there, padding)
+        grid = [size // step for size, step in zip(there.shape[1:], self.patch, strict=True)]
+        mask = self._patches(there.unsqueeze(-1)).any(-1)
+        different, which = sizes.unique(dim=0, return_inverse=True)  # most arrays of a batch have the same size
+        place = centres(different, grid, self.patch, self.lengths)
+        positions = self.positions(fourier_features(place, NUM_BANDS, len(grid) * [RESOLUTION]))
+        return self.elements(self._patches(values)) + positions[which] + self.field(1), mask
+
+    def _patches(self, array: Tensor) -> Tensor:
+        """(b *s f) → (b m p), the elements of a patch in the order of the axes."""
+        names = range(len(self.patch))
+        axes, cells, inside = (" ".join(form.format(i) for i in names) for form in ("(s{0} p{0})", "s{0}", "p{0}"))
+        steps = {f"p{i}": step for i, step in enumerate(self.patch)}
+        return rearrange(array, f"b {axes} f -> b ({cells}) ({inside} f)", **steps)
+
+
+class ArrayInput(nn.Module):
+    """Standardised arrays of k channels → tokens. With `missing`, a second set of channels says what is not there."""
+
+    def __init__(self, patch: Sequence[int], k: int, missing: bool, lengths: Sequence[float | None], channels: int):
+        super().__init__()
+        self.missing = missing
+        self.tokens = ArrayTokens(patch, k * (1 + missing), channels, lengths)
+
+    def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
+        values, present = part["values"], part["present"]
+        if self.missing:
+            absent = inside(part["sizes"], present.shape[1:-1]).unsqueeze(-1) & ~present
+            values = torch.cat([values, absent.to(values.dtype)], dim=-1)
+        return self.tokens(values, present.any(-1), part["sizes"])
+
+
+def inside(sizes: Int[Tensor, "b d"], shape: Sequence[int]) -> Bool[Tensor, "b *s"]:
+    """Which elements of a grid of that shape lie within each array."""
+    each = [torch.arange(count, device=sizes.device) < sizes[:, axis : axis + 1] for axis, count in enumerate(shape)]
+    return torch.stack([_along(one, axis, shape) for axis, one in enumerate(each)]).all(0)
+
+
+def centres(
+    sizes: Int[Tensor, "b d"], grid: Sequence[int], patch: Sequence[int], lengths: Sequence[float | None]
+) -> Float[Tensor, "b m d"]:
+    """The centre of what each patch of the grid shows of its array, in [-1, 1] from end to end; m is the grid's."""
+    found = []
+    for axis, (count, step, length) in enumerate(zip(grid, patch, lengths, strict=True)):
+        side = sizes[:, axis : axis + 1].clamp(min=1)
+        first = torch.arange(count, device=sizes.device) * step
+        ends = torch.minimum(first, side) + torch.minimum(first + step, side)
+        found.append(_along(ends / (side if length is None else length) - 1, axis, grid))
+    return torch.stack(found, dim=-1).flatten(1, -2)
+
+
+def _along(values: Tensor, axis: int, shape: Sequence[int]) -> Tensor:
+    """Values (b n) of one axis, on a whole grid (b *shape)."""
+    place = [1] * len(shape)
+    place[axis] = values.shape[1]
+    return values.reshape(len(values), *place).expand(-1, *shape)
