@@ -1,4 +1,4 @@
-"""The Python side: `fit` and `load` give a `TrainedModel`, which evaluates, predicts and is saved.
+"""The Python side: `fit` gives a `TrainedModel`, which evaluates, predicts, explains and is saved; `load` any model.
 
 Not concerned with how: each method is one call.
 """
@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,21 +16,22 @@ import polars as pl
 
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import with_target
-from perceivers.data.schema import Schema
+from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown
-from perceivers.explain import Explanation, explain
+from perceivers.evaluate import Evaluation, evaluate, note_unknown
+from perceivers.explain import Explanation, explain, method
+from perceivers.loaded import Loaded
 from perceivers.modalities import check_targets
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
-from perceivers.predict import predict, to_answer, values_as_table
+from perceivers.predict import predict, to_answer
 from perceivers.training.config import Config, overlay
 from perceivers.training.folder import CONFIG, asked_of, fingerprint
 
 
-class TrainedModel:
-    """A model and, where it has one, the run folder that it came from."""
+class TrainedModel(Loaded):
+    """A model that was trained here and, where it has one, the run folder that it came from."""
 
     def __init__(self, model: Model, folder: Path | None):
         self.model, self.folder = model, folder
@@ -40,6 +40,10 @@ class TrainedModel:
     def schema(self) -> Schema:
         """The fields that the model reads and answers."""
         return self.model.schema
+
+    @property
+    def reads(self) -> tuple[Field, ...]:
+        return self.schema.inputs
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -51,19 +55,7 @@ class TrainedModel:
         """The run's `report.html`."""
         return self._run() / "report.html"
 
-    def evaluate(self, data: Any) -> dict[str, Metrics]:
-        """The metrics, with 95 % intervals, on the rows of `data`; on the training data: on their test rows alone."""
-        found, failed, notes = self.evaluations(data)
-        if failed:
-            warnings.warn(
-                f"{len(failed):,} rows could not be read; the first: {next(iter(failed.values()))}", stacklevel=2
-            )
-        for note in notes:
-            warnings.warn(note, stacklevel=2)
-        return metrics_dict(found)
-
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
-        """The same with answers and truth; the rows that could not be read, with the reason; and notes for a person."""
         table = sources.read(data)
         ours = self._is_training_data(table)
         table = long.arrange(table, self.schema, split=ours)
@@ -73,21 +65,14 @@ class TrainedModel:
             notes.append(f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse")
         return found, rows.failed, notes
 
-    def predict(self, data: Any, *, proba: bool = False) -> pl.DataFrame:
-        """Rows in, the same rows and the answers out. `data`: a source, a data frame, or a list of values or dicts."""
-        return self.predict_table(values_as_table(self.model, data), proba=proba)[0]
-
     def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
-        """The same; and the rows that could not be read, with the reason."""
         return predict(self.model, table, proba=proba)
 
-    def explain(self, data: Any) -> list[Explanation]:
-        """What the answers rest on: shares of the fields by removal, and attention, for each row and target."""
-        return self.explain_table(values_as_table(self.model, data))[0]
-
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
-        """The same; and the rows that could not be read, with the reason."""
         return explain(self.model, to_answer(self.model, table)[0])
+
+    def methods(self) -> dict[str, dict[str, str]]:
+        return {field.name: method(self.model, field) for field in self.schema.targets}
 
     def save(self, folder: str | Path) -> Path:
         """Writes the model, and all that its run folder holds but for checkpoints. Raises BadInput if it exists."""
@@ -124,13 +109,21 @@ class TrainedModel:
         return int(np.isin(seen.fingerprints(table, fields), np.load(file, allow_pickle=False)).sum())
 
 
-def load(folder: str | Path) -> TrainedModel:
+def load(place: str | Path) -> Loaded:
+    """The model of a run folder, or a published one: a name (`deepmind/…`), a Hub folder, an original file.
+
+    Raises BadInput where it is none of them.
+    """
+    from perceivers import jobs, published
+
+    path = Path(place)
+    if path.is_dir() and not published.is_hub_folder(path):
+        return load_run(path)
+    return jobs.job(published.load(place), str(place))
+
+
+def load_run(folder: Path) -> TrainedModel:
     """The model of a run folder. Raises BadInput where it is none."""
-    if str(folder).startswith("deepmind/"):
-        raise BadInput(f"{folder}: a published model: perceivers.published.load reads it")
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder: give a run folder")
     return TrainedModel(load_model(folder), folder)
 
 
@@ -167,7 +160,7 @@ def fit(
         horizon=horizon,
         command="perceivers.fit(…)",
     )
-    return load(folder)
+    return load_run(folder)
 
 
 def inspect(

@@ -6,8 +6,9 @@ answer's query read through the latents (`core/rollout.py`); a model may look at
 Not concerned with pages and pictures of it (`perceivers.report`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -49,6 +50,7 @@ class FieldExplanation:
     `change` (c): the field's Shapley value, in log-probability of the answer or in the target's units. `share`: of
     the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined.
     `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
+    `shaded()`: the field's cell with the attention drawn on it.
     """
 
     field: Field
@@ -56,11 +58,7 @@ class FieldExplanation:
     change: list[float] | None
     attention: float
     weights: Float[np.ndarray, "w m"]
-    cell: Any
-
-    def shaded(self) -> Shaded:
-        """The field's cell with the attention drawn on it."""
-        return modality(self.field).shaded(self.field, self.cell, self.weights)
+    shaded: Callable[[], Shaded]
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,7 @@ def _explanation(
     for field in model.schema.inputs:
         weights = looked[field.name].double().cpu().numpy()
         change, share = by_name.get(field.name, (None, None))
+        cell = rows.columns[field.name].cell(row)
         fields.append(
             FieldExplanation(
                 field,
@@ -135,7 +134,7 @@ def _explanation(
                 None if change is None else change.tolist(),
                 float(weights.sum(1).mean()),
                 weights,
-                rows.columns[field.name].cell(row),
+                partial(modality(field).shaded, field, cell, weights),
             )
         )
     columns = modality(target).columns(target, answer[None], False)

@@ -69,14 +69,14 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
         columns = modality(field).predicted(field, found[field.name], proba, cells)
         for name, values in columns.items():
             by_row = dict(zip(read.tolist(), values, strict=True))
-            frame = frame.with_columns(pl.Series(_new_name(frame, name), [by_row.get(row) for row in place]))
+            frame = frame.with_columns(pl.Series(new_name(frame, name), [by_row.get(row) for row in place]))
     if rows.failed:
         errors = [rows.failed.get(row) for row in place]
-        frame = frame.with_columns(pl.Series(_new_name(frame, "error"), errors, dtype=pl.String))
+        frame = frame.with_columns(pl.Series(new_name(frame, "error"), errors, dtype=pl.String))
     return frame, rows.failed
 
 
-def _new_name(frame: pl.DataFrame, name: str) -> str:
+def new_name(frame: pl.DataFrame, name: str) -> str:
     """`name`, or `<name>_predicted` where the table has such a column: what came in is never overwritten."""
     while name in frame.columns:
         name += "_predicted"
@@ -115,8 +115,8 @@ def require_columns(table: Table, fields: Iterable[Field]) -> None:
                 raise BadInput(f"{table.name}: no column {column!r}, which the model reads as {field.modality}{hint}")
 
 
-def inputs_as_table(model: Model, inputs: Sequence[str]) -> Table:
-    """What a person wrote on the command line as one table: a source of data, files, values or JSON rows.
+def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
+    """What a person wrote on the command line as one table of `fields`: a source, files, values or JSON rows.
 
     Raises BadInput where it is none of these, or a mixture.
     """
@@ -128,7 +128,7 @@ def inputs_as_table(model: Model, inputs: Sequence[str]) -> Table:
         return replace(sources.read([_json_row(text) for text in inputs]), name="the command line")
     if source := next((text for text in inputs if _is_source(text)), None):
         raise BadInput(f"{source}: a table or folder is given alone, not with other inputs: predict one at a time")
-    field = _only_field(model, inputs[0])
+    field = _only_field(fields, inputs[0])
     if not field.names_files:
         cells, root = [_value(text, field) for text in inputs], None
     else:
@@ -171,10 +171,10 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def values_as_table(model: Model, data: Any) -> Table:
-    """What Python code gives: any source, or a list of values (texts, arrays, paths) of the model's only field."""
+def values_as_table(fields: Sequence[Field], data: Any) -> Table:
+    """What Python code gives: any source, or a list of values (texts, arrays, paths) of the only field."""
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
-        field, root = _only_field(model, type(data[0]).__name__), None
+        field, root = _only_field(fields, type(data[0]).__name__), None
         if field.names_files and all(isinstance(value, str | Path) for value in data):
             cells, root = [str(_file(str(value))) for value in data], Path("/")
         else:
@@ -207,8 +207,7 @@ def _is_source(text: str) -> bool:
         return False
 
 
-def _only_field(model: Model, given: str) -> Field:
-    fields = model.schema.inputs
+def _only_field(fields: Sequence[Field], given: str) -> Field:
     if len(fields) != 1 or len(fields[0].columns) != 1:
         names = ", ".join(column for field in fields for column in field.columns)
         is_table = given[given.rfind(".") :].lower() in sources.TABLE_SUFFIXES  # would be read, if it were there

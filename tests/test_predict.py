@@ -21,12 +21,12 @@ def model():
 @pytest.mark.parametrize("name", ["LICENCE", "a.txt", "notes.md", "two words.txt"])
 def test_a_text_file_is_read(model, tmp_path, name):
     (tmp_path / name).write_text("\ufeffIt broke.", encoding="utf-8")
-    assert inputs_as_table(model, [str(tmp_path / name)]).frame["review"].to_list() == ["It broke."]
+    assert inputs_as_table(model.schema.inputs, [str(tmp_path / name)]).frame["review"].to_list() == ["It broke."]
 
 
 @pytest.mark.parametrize("words", ["It broke.", "good", "", "see a.txt", "x" * 5_000, "nul\0"])
 def test_words_are_words(model, words):
-    assert inputs_as_table(model, [words, "more"]).frame["review"].to_list() == [words, "more"]
+    assert inputs_as_table(model.schema.inputs, [words, "more"]).frame["review"].to_list() == [words, "more"]
 
 
 def test_what_is_no_text_file_is_refused(model, tmp_path):
@@ -34,7 +34,7 @@ def test_what_is_no_text_file_is_refused(model, tmp_path):
     (tmp_path / "latin").write_bytes(b"caf\xe9")
     for name, message in (("a.png", "reads texts"), ("missing.txt", "no such file"), ("latin", "byte 3 is not UTF-8")):
         with pytest.raises(BadInput, match=message):
-            inputs_as_table(model, [str(tmp_path / name)])
+            inputs_as_table(model.schema.inputs, [str(tmp_path / name)])
 
 
 def test_a_table_that_is_missing_is_told_from_a_lone_value(model):
@@ -47,4 +47,4 @@ def test_a_table_that_is_missing_is_told_from_a_lone_value(model):
         ("31", "'31': one value"),
     ):
         with pytest.raises(BadInput, match=message):
-            inputs_as_table(two, [given])
+            inputs_as_table(two.schema.inputs, [given])

@@ -72,7 +72,7 @@ def test_the_port_s_tokenizer_gives_the_same_ids():
 
     tokenizer = PerceiverTokenizer()
     for sentence in (SENTENCE, "Ünïcödé — 東京 🚀", ""):
-        assert text.encode_with_ends(sentence) == tokenizer(sentence).input_ids
+        assert text.between_ends(text.encode(sentence)) == tokenizer(sentence).input_ids
 
 
 def test_rows_are_padded_and_long_ones_refused():

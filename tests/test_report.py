@@ -79,8 +79,14 @@ PLAN = Field("plan", "category", "input", ("plan",), {"categories": ["basic"], "
 
 def explanation(field, row):
     """What a model might say of a row with a picture and a plan."""
-    looked = FieldExplanation(photo(), 0.75, [1.5], 0.5, np.full((1, 4), 0.125), [[0, 255], [255, 0]])
-    plain = FieldExplanation(PLAN, 0.25, [-0.5], 0.5, np.full((1, 1), 0.5), "basic")
+
+    def of(field, share, change, weights, cell):
+        return FieldExplanation(
+            field, share, change, 0.5, weights, lambda: modality(field).shaded(field, cell, weights)
+        )
+
+    looked = of(photo(), 0.75, [1.5], np.full((1, 4), 0.125), [[0, 255], [255, 0]])
+    plain = of(PLAN, 0.25, [-0.5], np.full((1, 1), 0.5), "basic")
     answer = dict.fromkeys(modality(field).answered(field), f"answer {row}")
     return Explanation(row, field, answer, [plain, looked])
 

@@ -304,7 +304,7 @@ def test_stdin(model, content, data):
 @rubbish
 @given(st.lists(CELLS | ROW.map(json.dumps), max_size=3))
 def test_arguments(model, inputs):
-    answered(model, lambda: inputs_as_table(model, inputs))
+    answered(model, lambda: inputs_as_table(model.schema.inputs, inputs))
 
 
 @settings(rubbish, max_examples=rubbish.max_examples // 10)

@@ -10,7 +10,7 @@ from perceivers.terminal import printable, say
 
 
 def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Json = False) -> int:
-    """Say what the answers of a trained MODEL to INPUTS rest on: shares of the fields, and where it looks.
+    """Say what the answers of a MODEL to INPUTS rest on: shares of the fields, and where it looks.
 
     Parameters
     ----------
@@ -20,18 +20,17 @@ def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Jso
         Write a picture (png, svg), a page (html) or json here instead of printing lines.
     """
     from perceivers import load
-    from perceivers.explain import method
-    from perceivers.predict import inputs_as_table, read_stdin
+    from perceivers.predict import read_stdin
     from perceivers.report import explained
 
     write = None if out is None else explained.writer(out)
-    trained = load(model)
-    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
+    loaded = load(model)
+    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs)
     given = len(table.frame)
     if out is not None and out.suffix.lower() != ".json":  # more would not be drawn
         table = replace(table, frame=table.frame.head(explained.MOST_DRAWN))
-    explanations, failed = trained.explain_table(table)
-    methods = {field.name: method(trained.model, field) for field in trained.schema.targets}
+    explanations, failed = loaded.explain_table(table)
+    methods = loaded.methods()
     if out is not None and write is not None:
         write(explanations, methods, out)
         say(f"{len(table.frame):,} of {given:,} rows: {out}")

@@ -12,7 +12,9 @@ Data = Annotated[
         help="A folder of classes, a CSV, TSV, Parquet, Arrow, JSONL or .ts file, a folder with one, or sample:NAME."
     ),
 ]
-Model = Annotated[str, Parameter(help="A run folder.")]
+Model = Annotated[
+    str, Parameter(help="A run folder, or a published model: a name (deepmind/…), a Hub folder, an original file.")
+]
 Targets = Annotated[list[str] | None, Parameter(name="target", help="A column to predict; may be repeated.")]
 Group = Annotated[str | None, Parameter(help="Rows of a group stay on one side of the split.")]
 Time = Annotated[str | None, Parameter(help="The column to split by time; of a long table the time of each step.")]

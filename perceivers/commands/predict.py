@@ -16,7 +16,7 @@ def predict(
     proba: bool = False,
     as_json: Json = False,
 ) -> int:
-    """Answer for INPUTS with a trained MODEL: a table, a folder, files, values, JSON rows, or - for stdin.
+    """Answer for INPUTS with a MODEL: a table, a folder, files, values, JSON rows, or - for stdin.
 
     Parameters
     ----------
@@ -29,16 +29,16 @@ def predict(
     """
     from perceivers import load
     from perceivers.data import sinks
-    from perceivers.predict import inputs_as_table, read_stdin
+    from perceivers.predict import read_stdin
 
+    loaded = load(model)
     if out is not None:
-        sinks.check_out(out)
-    trained = load(model)
-    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else inputs_as_table(trained.model, inputs)
-    frame, failed = trained.predict_table(table, proba=proba)
+        loaded.check_out(out)
+    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs)
     if out is None:
+        frame, failed = loaded.predict_table(table, proba=proba)
         sys.stdout.write(sinks.to_bytes(frame, "jsonl" if as_json else "csv").decode())
     else:
-        sinks.write_table(frame, out)
-        say(f"{len(frame):,} rows: {out}")
+        written, failed = loaded.predict_to(table, out, proba=proba)
+        say(written)
     return report_failed(failed)

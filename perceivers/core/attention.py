@@ -4,7 +4,7 @@ Not concerned with positions, latents or queries (`positions.py`, `perceiver.py`
 computed (`kernels.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -192,10 +192,13 @@ class SelfAttend(nn.Module):
 
 
 @contextmanager
-def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+def record_attention(
+    module: nn.Module, keep: Callable[[Tensor], Tensor] = lambda weights: weights
+) -> Iterator[dict[str, list[Tensor]]]:
     """The attention weights (b h n m) of every `Attention` inside `module`, by name, once for each call.
 
-    The forward pass is the ordinary one: a hook reads the queries and keys that it pools with.
+    The forward pass is the ordinary one: a hook reads the queries and keys that it pools with. `keep` makes of the
+    weights what is kept, where all of them would fill the memory.
 
     >>> with record_attention(model) as weights:            # doctest: +SKIP
     ...     model(inputs, queries)
@@ -208,7 +211,7 @@ def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
             def record(pool, arguments, _, name=name):
                 q, k, _v, mask = arguments
-                found.setdefault(name, []).append(pool.weights(q, k, mask))
+                found.setdefault(name, []).append(keep(pool.weights(q, k, mask)))
 
             hooks.append(part.pool.register_forward_hook(record))
     try:

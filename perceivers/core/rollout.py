@@ -24,11 +24,11 @@ def rollout(
     The half of I is the residual of a self-attend. Encode and decode have none: latents and queries bring nothing
     of the input. A row sums to 1; to 0 where the whole input is masked.
     """
-    with record_attention(perceiver) as weights:
+    with record_attention(perceiver, lambda weights: reduce(weights, "b h n m -> b n m", "mean")) as weights:
         perceiver(inputs, queries, mask)
 
     def of(name: str, call: int = 0) -> Float[Tensor, "b n m"]:
-        return reduce(weights[f"{name}.attention"][call], "b h n m -> b n m", "mean")
+        return weights[f"{name}.attention"][call]
 
     flow = of("decoder")
     for call in reversed(range(perceiver.num_blocks)):

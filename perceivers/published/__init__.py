@@ -9,6 +9,7 @@ from typing import Any
 
 from perceivers.errors import BadInput
 from perceivers.published import hub
+from perceivers.published.hub import is_hub_folder
 from perceivers.published.models import Published
 from perceivers.published.names import names
 from perceivers.published.presets import LICENCE, PRESETS, Sizes
@@ -16,7 +17,7 @@ from perceivers.published.sources import ORIGINAL
 from perceivers.published.unpickle import read_haiku
 from perceivers.published.weights import from_original
 
-__all__ = ["PRESETS", "Published", "export_hub", "load", "load_original", "models"]
+__all__ = ["PRESETS", "Published", "export_hub", "is_hub_folder", "load", "load_original", "models"]
 
 ORIGINAL_SUFFIXES = (".pickle", ".pystate", ".pkl")
 

@@ -16,6 +16,15 @@ from perceivers.published.config import configured, labels, understood
 from perceivers.published.models import Autoencoder, ImageClassifier, Published
 
 
+def is_hub_folder(folder: Path) -> bool:
+    """Whether a folder is written in the Hub's format: its `config.json` names a type of model."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "model_type" in config
+
+
 def read(folder: Path) -> Published:
     """The model of a folder with `config.json` and weights. Raises BadInput where either cannot be used."""
     path = folder / "config.json"

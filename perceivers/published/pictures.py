@@ -62,5 +62,5 @@ def prepare(
 @torch.no_grad()
 def classify(model: "ImageClassifier", pictures: Sequence[Pixels]) -> Float[Tensor, "b k"]:
     """The probability of each class, in the order of ImageNet's 1,000 (`model.labels` where they are known)."""
-    images = prepare(pictures, model.source.crop_and_resize)
+    images = prepare(pictures, model.source.crop_and_resize, model.sizes.side)
     return model(images.to(model.logits.weight.device)).softmax(-1).cpu()

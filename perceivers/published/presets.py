@@ -29,6 +29,11 @@ class FourierSizes:
     num_bands: int
     num_classes: int
 
+    @property
+    def side(self) -> int:
+        """The side of the square pictures that it reads, in pixels."""
+        return self.resolution[0]
+
 
 @dataclass(frozen=True)
 class LearnedSizes:
@@ -38,6 +43,11 @@ class LearnedSizes:
     image_size: tuple[int, int]
     channels: int
     num_classes: int
+
+    @property
+    def side(self) -> int:
+        """The side of the square pictures that it reads, in pixels."""
+        return self.image_size[0]
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,11 @@ class ConvSizes:
     resolution: tuple[int, int]
     num_bands: int
     num_classes: int
+
+    @property
+    def side(self) -> int:
+        """The side of the square pictures that it reads, in pixels."""
+        return 4 * self.resolution[0]  # the stem halves twice
 
 
 @dataclass(frozen=True)

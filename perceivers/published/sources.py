@@ -5,7 +5,7 @@ the rounding of `linspace` and the preparation of text and pictures differ. Each
 Not concerned with sizes: the one that differs (a query residual) stands in `presets.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ class Source:
     query_mask: Callable[[Bool[Tensor, "b m"], int], Bool[Tensor, "b length"] | None]
     linspace: Callable[[float, float, int], Float[Tensor, " size"]]
     stem: Callable[[int], Stem]
-    encode_text: Callable[[str | bytes], list[int]]
+    ends: Callable[[Sequence[int]], list[int]]
     crop_and_resize: Callable[[Pixels, int], Pixels]
 
 
@@ -103,7 +103,7 @@ ORIGINAL = Source(
     query_mask=blind_without_text,
     linspace=xla_linspace,
     stem=original_stem,
-    encode_text=text.encode,
+    ends=text.without_ends,
     crop_and_resize=pictures.crop_and_resize_cubic,
 )
 HUB = Source(
@@ -113,7 +113,7 @@ HUB = Source(
     query_mask=never_blind,
     linspace=torch.linspace,
     stem=hub_stem,
-    encode_text=text.encode_with_ends,
+    ends=text.between_ends,
     crop_and_resize=pictures.crop_and_resize_bicubic,
 )
 SOURCES = {source.name: source for source in (ORIGINAL, HUB)}

@@ -1,14 +1,15 @@
-"""Text of the language model: bytes to ids and back, masks, and the filling of masks.
+"""Text of the language model: bytes to ids and back, masks, windows of long texts, and the filling of masks.
 
 An id is a byte + 6; 0 to 5 are PAD, BOS, EOS, MASK, CLS and SEP. Nothing is cut or added silently.
 Not concerned with the model inside.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from perceivers.errors import Unreadable
@@ -20,6 +21,7 @@ PAD, BOS, EOS, MASK, CLS, SEP = range(6)
 SPECIAL = 6
 # Stands for one masked byte in a text: `mask` puts one for each byte.
 MASK_TEXT = "<mask>"
+OVERLAP = 4  # neighbouring windows of a long text share 1/4
 
 
 def encode(text: str | bytes) -> list[int]:
@@ -32,9 +34,14 @@ def encode(text: str | bytes) -> list[int]:
     return ids
 
 
-def encode_with_ends(text: str | bytes) -> list[int]:
-    """The same between CLS and SEP, as the port's tokenizer gives it."""
-    return [CLS, *encode(text), SEP]
+def without_ends(ids: Sequence[int]) -> list[int]:
+    """The ids alone, as the original reads them."""
+    return list(ids)
+
+
+def between_ends(ids: Sequence[int]) -> list[int]:
+    """The ids between CLS and SEP, as the port's tokenizer gives them."""
+    return [CLS, *ids, SEP]
 
 
 def decode(ids: Iterable[int]) -> str:
@@ -70,11 +77,58 @@ def collate(rows: Sequence[Sequence[int]], length: int) -> tuple[Int[Tensor, "b 
     return ids, torch.arange(length) < lengths[:, None]
 
 
-@torch.no_grad()
-def fill(model: "MaskedLanguage", texts: Sequence[str]) -> list[str]:
-    """The texts with every `<mask>` replaced by the likeliest byte there."""
-    ids, mask = collate([model.source.encode_text(text) for text in texts], model.sizes.length)
+@dataclass(frozen=True)
+class Window:
+    """The ids of a text from `start` up to `stop`, and which of its masks, as places in the text, are filled there."""
+
+    start: int
+    stop: int
+    masks: tuple[int, ...]
+
+
+def windows(ids: Sequence[int], room: int) -> list[Window]:
+    """Windows of up to `room` ids, those that hold masks alone. Neighbours share a quarter.
+
+    Each mask belongs to the window whose edges are farthest from it.
+    """
+    last = max(len(ids) - room, 0)
+    starts = [*range(0, last, room - room // OVERLAP), last]
+    owners: dict[int, list[int]] = {}
+    for place in (i for i, one in enumerate(ids) if one == MASK):
+        start = max(starts, key=lambda start: min(place - start, start + room - 1 - place))
+        owners.setdefault(start, []).append(place)
+    return [Window(start, min(start + room, len(ids)), tuple(masks)) for start, masks in sorted(owners.items())]
+
+
+def room(model: "MaskedLanguage") -> int:
+    """How many ids of a text one window holds: the model's length without the ends."""
+    return model.sizes.length - len(model.source.ends([]))
+
+
+def as_read(model: "MaskedLanguage", ids: Sequence[int], window: Window) -> tuple[Tensor, Tensor, list[int]]:
+    """One window as the model reads it: ids (1 length), mask (1 length), and where in them its masks are."""
+    before = len(model.source.ends([])) // 2
+    part, mask = collate([model.source.ends(ids[window.start : window.stop])], model.sizes.length)
     device = model.bias.device
-    logits = model(ids.to(device), mask.to(device)).cpu()
-    best = logits[..., SPECIAL : SPECIAL + 256].argmax(-1) + SPECIAL
-    return [decode(row) for row in torch.where(ids == MASK, best, ids).tolist()]
+    return part.to(device), mask.to(device), [place - window.start + before for place in window.masks]
+
+
+@torch.no_grad()
+def probabilities(model: "MaskedLanguage", ids: Sequence[int]) -> Float[Tensor, "k 256"]:
+    """For each mask of a text of any length, the probability of each byte there."""
+    found = []
+    for window in windows(ids, room(model)):
+        part, mask, places = as_read(model, ids, window)
+        found.append(model(part, mask)[0, places].softmax(-1)[:, SPECIAL : SPECIAL + 256].cpu())
+    return torch.cat(found) if found else torch.zeros(0, 256)
+
+
+def fill(model: "MaskedLanguage", texts: Sequence[str]) -> list[str]:
+    """The texts, of any lengths, with every `<mask>` replaced by the likeliest byte there."""
+    return [decode(filled(ids, probabilities(model, ids))) for ids in map(encode, texts)]
+
+
+def filled(ids: Sequence[int], found: Float[Tensor, "k 256"]) -> list[int]:
+    """The ids with each mask replaced by the likeliest byte."""
+    best = iter((found.argmax(-1) + SPECIAL).tolist())
+    return [next(best) if one == MASK else one for one in ids]

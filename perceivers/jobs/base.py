@@ -1,0 +1,148 @@
+"""The contract of a job: a table in, the same table and a published model's answers out, one row at a time.
+
+Not concerned with what a row holds: each job is a file.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from perceivers.data.folders import MODALITY_OF
+from perceivers.data.loading import cells
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table, resolve
+from perceivers.errors import BadInput, Unreadable
+from perceivers.evaluate import Evaluation
+from perceivers.explain import ATTENTION, Explanation, FieldExplanation
+from perceivers.loaded import Loaded
+from perceivers.modalities.shaded import Shaded
+from perceivers.predict import new_name
+
+Example = TypeVar("Example")
+
+
+class Job(Loaded, Generic[Example]):
+    """What one published model does. `name`: of the model, for messages; `wants`: what it reads, in words.
+
+    An example is what `read` makes of a row's cells.
+    """
+
+    field: Field
+    target: Field
+    wants: str
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @property
+    def reads(self) -> tuple[Field, ...]:
+        return (self.field,)
+
+    @abstractmethod
+    def suits(self, cells: list[Any]) -> bool:
+        """Whether the cells of a column look like what the model reads: that is how its column is found."""
+
+    @abstractmethod
+    def read(self, cell: Any) -> Example:
+        """The cell of a row (a Path where it names a file; a tuple of several columns). Raises Unreadable."""
+
+    @abstractmethod
+    def answer(self, example: Example, proba: bool) -> dict[str, Any]:
+        """The columns of an answer."""
+
+    @abstractmethod
+    def attention(self, example: Example) -> Float[np.ndarray, "w m"]:
+        """How much of what the answer reads comes from each element of the input, of sum 1 in each window."""
+
+    @abstractmethod
+    def shaded(self, example: Example, weights: Float[np.ndarray, "w m"]) -> Shaded:
+        """The input with the attention drawn on it."""
+
+    def methods(self) -> dict[str, dict[str, str]]:
+        return {self.target.name: {"attention": ATTENTION}}
+
+    def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
+        table = self.arrange(table)
+        failed: dict[int, str] = {}
+        answers = dict(self._each(table, lambda row, example: self.answer(example, proba), failed))
+        frame, rows = table.frame, range(len(table.frame))
+        for name in next(iter(answers.values())):
+            values = [answers[row][name] if row in answers else None for row in rows]
+            frame = frame.with_columns(pl.Series(new_name(frame, name), values))
+        if failed:
+            errors = pl.Series(new_name(frame, "error"), [failed.get(row) for row in rows], dtype=pl.String)
+            frame = frame.with_columns(errors)
+        return frame, failed
+
+    def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
+        failed: dict[int, str] = {}
+        return [found for _, found in self._each(self.arrange(table), self._explanation, failed)], failed
+
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
+        raise BadInput(f"{self.name}: evaluate measures models trained here: this one is used by predict and explain")
+
+    def arrange(self, table: Table) -> Table:
+        """The rows that are answered, of the rows that came. Raises BadInput."""
+        return table
+
+    def _explanation(self, row: int, example: Example) -> Explanation:
+        weights = self.attention(example)
+        shaded = partial(self.shaded, example, weights)
+        field = FieldExplanation(self.field, None, None, 1.0, weights, shaded)
+        return Explanation(row, self.target, self.answer(example, False), [field])
+
+    def _each(
+        self, table: Table, found: Callable[[int, Example], Any], failed: dict[int, str]
+    ) -> Iterator[tuple[int, Any]]:
+        """What is `found` for each row; the others are noted in `failed`. Raises BadInput where no row can be read."""
+        column = self.column(table)
+        for row, cell in enumerate(cells(table, column)):
+            try:
+                example = self.read(_opened(table.root, cell, column))
+            except Unreadable as error:
+                failed[row] = f"{table.name}, row {row + 1}: {error}"
+                continue
+            yield row, found(row, example)
+        if len(failed) == len(table.frame):
+            first = next(iter(failed.values()))
+            raise BadInput(first if len(failed) == 1 else f"no row can be read; the first: {first}")
+
+    def column(self, table: Table) -> Field:
+        """The field with the table's own columns: those of its names, or else the only ones that look like it.
+
+        Raises BadInput where there are none, or too many.
+        """
+        frame, names = table.frame, self.field.columns
+        if set(names) <= set(frame.columns):
+            return self.field
+        found = [name for name in frame.columns if self.suits(frame[name].drop_nulls().to_list())]
+        if len(found) != len(names):
+            which = ", ".join(found[:5]) or "none"
+            raise BadInput(
+                f"{table.name}: {self.name} reads {self.wants}, and the columns that look like it are {which}: "
+                f"name {'it' if len(names) == 1 else 'them'} {' and '.join(map(repr, names))}"
+            )
+        return replace(self.field, columns=tuple(found))
+
+
+def are_pictures(cells: list[Any]) -> bool:
+    """Whether a column holds names of pictures, or arrays."""
+    if cells and isinstance(cells[0], str):
+        return MODALITY_OF.get(Path(cells[0]).suffix.lower()) == "image"
+    return bool(cells) and isinstance(cells[0], list | np.ndarray)
+
+
+def _opened(root: Path | None, cell: Any, field: Field) -> Any:
+    """The cell, with a path in place of a file's name. Raises Unreadable."""
+    if not field.names_files:
+        return cell
+    parts: Sequence[Any] = cell if isinstance(cell, tuple) else (cell,)
+    paths = tuple(resolve(root, part) if isinstance(part, str) else part for part in parts)
+    return paths if isinstance(cell, tuple) else paths[0]

@@ -1,0 +1,227 @@
+"""The published models at work: at reduced sizes, in both formats, from Python and the command line."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from reduced import GOLDENS, REDUCED
+from test_published_hub import CONFIGS, randomise
+
+import perceivers as pv
+from perceivers import cli, jobs
+from perceivers.errors import BadInput
+from perceivers.published import export_hub, load_original, pictures, text
+from perceivers.published.config import understood
+from perceivers.published.models import make
+
+LANGUAGE, FOURIER = "PerceiverForMaskedLM", "PerceiverForImageClassificationFourier"
+NAMES = {"language": "deepmind/language-perceiver", "imagenet_fourier": "deepmind/vision-perceiver-fourier"}
+
+
+def hub_model(architecture):
+    """Of the port's parts, with random weights."""
+    torch.manual_seed(0)
+    config = {"model_type": "perceiver", "architectures": [architecture], **CONFIGS[architecture]}
+    model = make(*understood(config, "config"))
+    randomise(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A Hub folder of each kind of model; the classes of pictures have names."""
+    found = {}
+    for architecture in (LANGUAGE, FOURIER):
+        model = hub_model(architecture)
+        if architecture == FOURIER:
+            model.labels = tuple(f"kind {i}, other {i}" for i in range(11))
+        found[architecture] = export_hub(model, tmp_path_factory.mktemp("hub") / architecture)
+    return found
+
+
+def original(name):
+    return jobs.job(load_original(GOLDENS / f"{name}.pickle", REDUCED[name]), name)
+
+
+def run(monkeypatch, capsys, *arguments):
+    """The exit code, stdout and stderr of the command."""
+    monkeypatch.setattr(sys, "argv", ["perceivers", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, err = capsys.readouterr()
+    return stopped.value.code, out, err
+
+
+def photo(path, size=(31, 47), channels=3, seed=0):
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
+    Image.fromarray(picture.squeeze()).save(path)
+    return picture
+
+
+# Bytes --------------------------------------------------------------------------------------------------------------
+def test_masks_are_filled_from_the_command_line(monkeypatch, capsys, folders):
+    sentence = "<mask>a <mask><mask>"
+    code, out, err = run(monkeypatch, capsys, "predict", folders[LANGUAGE], sentence, "--json")
+    row = json.loads(out)
+    assert (code, err) == (0, "")
+    model = hub_model(LANGUAGE)
+    assert row["filled"] == text.fill(model, [sentence])[0]
+    with torch.no_grad():
+        ids, mask = text.collate([text.between_ends(text.encode(sentence))], 37)
+        found = model(ids, mask)[0, [1, 4, 5]].softmax(-1)[:, 6:262].double().numpy()
+    assert row["filled_probability"] == pytest.approx(found.max(1).prod(), rel=1e-5)
+    one, two = row["fills"]
+    assert [fill["probability"] for fill in one] == pytest.approx(np.sort(found[0])[::-1][:5].tolist(), rel=1e-5)
+    pairs = np.sort(np.outer(found[1], found[2]).ravel())[::-1][:5]  # of all 65,536
+    assert [fill["probability"] for fill in two] == pytest.approx(pairs.tolist(), rel=1e-5)
+    assert row["windows"] == 1
+
+
+@pytest.mark.parametrize("masks", [1, 35, 36, 400])
+def test_a_mask_that_covers_everything_is_filled(folders, masks):
+    found = pv.load(folders[LANGUAGE]).predict(["<mask>" * masks])
+    assert found["windows"][0] == (1 if masks <= 35 else len(text.windows([text.MASK] * masks, 35)))
+    assert 0 < found["filled_probability"][0] < 1 or masks > 50
+
+
+def test_a_long_text_is_read_in_overlapping_windows():
+    job = original("language")
+    letters = [chr(97 + i % 26) for i in range(150)]
+    letters[70] = letters[140] = "<mask>"
+    both = text.windows(text.encode("".join(letters)), 64)
+    assert [window.masks for window in both] == [(70,), (140,)]
+    parts = ["".join(letters[window.start : window.stop]) for window in both]
+    found = job.predict(["".join(letters), *parts])
+    assert found["windows"].to_list() == [2, 1, 1]  # the third holds no mask
+    whole, first, second = (fills.to_list() for fills in found["fills"])
+    assert whole == first + second
+
+
+def test_every_mask_belongs_to_one_window_and_is_not_at_its_edge():
+    for length in (1, 64, 65, 111, 400):
+        windows = text.windows([text.MASK] * length, 64)
+        assert sorted(place for window in windows for place in window.masks) == list(range(length))
+        for window in windows:
+            assert window.stop - window.start == min(64, length)
+            for place in window.masks:
+                assert place - window.start >= 8 or window.start == 0
+                assert window.stop - 1 - place >= 7 or window.stop == length
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("no mask", r"nothing to fill in 'no mask': write <mask> for each byte"),
+        ("", "nothing to fill"),
+    ],
+)
+def test_a_text_without_masks_is_one_clear_line(words, message):
+    with pytest.raises(BadInput, match=message):
+        original("language").predict([words])
+    found = original("language").predict_table(original("language").values([words, "<mask>"]))
+    assert list(found[1]) == [0]
+    assert found[0]["filled"].to_list()[0] is None
+    assert re.search(message, found[0]["error"][0])
+
+
+def test_texts_come_from_tables_and_files(tmp_path):
+    job = original("language")
+    pl.DataFrame({"id": ["a", "b"], "words": ["x<mask>", "<mask>y"]}).write_csv(tmp_path / "table.csv")
+    table = job.predict(tmp_path / "table.csv")
+    assert table.columns == ["id", "words", "filled", "filled_probability", "fills", "windows"]
+    (tmp_path / "texts").mkdir()
+    for name, words in (("a", "x<mask>"), ("b", "<mask>y")):
+        (tmp_path / "texts" / f"{name}.txt").write_text(words, encoding="utf-8")
+    assert job.predict(tmp_path / "texts")["filled"].to_list() == table["filled"].to_list()
+    assert job.predict_table(job.written([str(tmp_path / "texts" / "a.txt")]))[0]["filled"][0] == table["filled"][0]
+    photo(tmp_path / "a.png")
+    with pytest.raises(BadInput, match="the model reads texts"):
+        job.written([str(tmp_path / "a.png")])
+    with pytest.raises(BadInput, match=r"reads texts with <mask>.*look like it are none: name it 'text'"):
+        job.predict({"a": ["x"], "b": ["y"]})
+
+
+def test_attention_lies_on_the_characters_of_a_text(folders, tmp_path, monkeypatch, capsys):
+    sentence = "é <mask>, " * 15
+    for job in (original("language"), pv.load(folders[LANGUAGE])):
+        (explanation,) = job.explain([sentence])
+        (field,) = explanation.fields
+        assert (field.weights.sum(1) <= 1 + 1e-5).all()
+        assert len(field.weights) == job.predict([sentence])["windows"][0] > 1
+        passage = field.shaded()
+        assert passage.text == sentence
+        assert passage.weights.max() == 1
+        assert len(set(passage.weights[2:8])) == 1  # one mask
+    for ending in ("png", "html", "json", "svg"):
+        place = tmp_path / f"x.{ending}"
+        assert run(monkeypatch, capsys, "explain", folders[LANGUAGE], sentence, "--out", place)[0] == 0
+        assert place.stat().st_size > 500
+
+
+# Pictures -----------------------------------------------------------------------------------------------------------
+def test_pictures_are_named_from_the_command_line(monkeypatch, capsys, folders, tmp_path):
+    picture = photo(tmp_path / "a.png")
+    photo(tmp_path / "b.png", channels=1)
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    code, out, err = run(monkeypatch, capsys, "predict", folders[FOURIER], *files, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err, len(rows)) == (0, "", 2)
+    probabilities = pictures.classify(hub_model(FOURIER), [picture])[0].numpy()
+    order = probabilities.argsort()[::-1][:5]
+    assert [one["class"] for one in rows[0]["best"]] == [f"kind {i}, other {i}" for i in order]
+    assert [one["probability"] for one in rows[0]["best"]] == pytest.approx(probabilities[order].tolist(), rel=1e-5)
+    assert rows[0]["class"] == rows[0]["best"][0]["class"]
+
+
+@pytest.mark.parametrize("kind", ["imagenet_fourier", "imagenet_learned", "imagenet_conv"])
+def test_the_three_of_the_original_name_arrays_by_index_and_show_where_they_look(kind):
+    job = original(kind)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
+    found = job.predict([picture, picture[..., 0], picture / 255], proba=True)
+    assert found["class"][0] in map(str, range(11))
+    assert found.select(pl.col("^class_probability_.*$")).sum_horizontal().to_list() == pytest.approx([1, 1, 1])
+    assert found["class_probability"][0] == pytest.approx(found["class_probability"][2])
+    (explanation,) = job.explain([picture])
+    (field,) = explanation.fields
+    assert field.weights.sum() == pytest.approx(1, abs=1e-4)
+    drawn = field.shaded()
+    assert drawn.pixels.shape == (40, 61, 3)
+    assert drawn.weights.max() == 1
+    assert (drawn.weights[:, :12] == 0).all()  # cropped off
+    assert (drawn.weights[3:37, 14:47] >= 0).all()
+
+
+def test_folders_and_tables_of_pictures_are_named(folders, tmp_path, monkeypatch, capsys):
+    (tmp_path / "cats").mkdir()
+    photo(tmp_path / "cats" / "a.png")
+    photo(tmp_path / "cats" / "b.png", seed=1)
+    job = pv.load(folders[FOURIER])
+    folder = job.predict(tmp_path)
+    assert folder.columns == ["path", "class", "class_predicted", "class_probability", "best"]
+    pl.DataFrame({"id": [7, 8, 9], "photo": ["cats/a.png", "cats/b.png", "cats/c.png"]}).write_csv(tmp_path / "t.csv")
+    code, _, err = run(
+        monkeypatch, capsys, "predict", folders[FOURIER], tmp_path / "t.csv", "--out", tmp_path / "o.csv"
+    )
+    out = pl.read_csv(tmp_path / "o.csv")
+    assert code == 1
+    assert "row 3: cats/c.png: no such file" in err
+    assert out["class"].to_list() == [*folder["class_predicted"].to_list(), None]
+    assert out.columns == ["id", "photo", "class", "class_probability", "best", "error"]
+
+
+def test_what_is_no_picture_is_one_clear_line(monkeypatch, capsys, folders, tmp_path):
+    (tmp_path / "a.txt").write_text("words", encoding="utf-8")
+    np.save(tmp_path / "five.npy", np.zeros((3, 3, 5)))
+    for given, message in ((tmp_path / "a.txt", "not a picture"), ("a sentence", "a sentence: no such file")):
+        code, out, err = run(monkeypatch, capsys, "predict", folders[FOURIER], given)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+    with pytest.raises(BadInput, match="a picture of 5 channels came"):
+        pv.load(folders[FOURIER]).predict([np.zeros((3, 3, 5))])
+    code, out, err = run(monkeypatch, capsys, "evaluate", folders[LANGUAGE], tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
