@@ -84,6 +84,8 @@ ROWS = (
     Row("GunPoint", "GunPoint", "accuracy", 3, 1, 0.94, "1-NN DTW 0.907, InceptionTime 1.0", seeds=3),
     Row("JapaneseVowels", "JapaneseVowels", "accuracy", 3, 1, 0.96, "1-NN DTW 0.95", seeds=3),
     Row("OSULeaf", "OSULeaf", "accuracy", 3, 1, 0.80, "1-NN DTW 0.591, InceptionTime 0.921", seeds=3),
+    Row("BasicMotions", "BasicMotions", "accuracy", 3, 1, 0.95, "1-NN DTW 0.975", seeds=3),
+    Row("BasicMotions_array", "BasicMotions_array", "accuracy", 3, 1, 0.95, "1-NN DTW 0.975", seeds=3),
     Row("sunspots", "sunspots", "mse", 10, 1, None, "to be below both", "sunspots", time="time", horizon=24),
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from perceivers.data import sources
 from perceivers.data.sources import Table
 
 LANGUAGES = 20
@@ -31,6 +32,17 @@ def find(package: str, inside: str, folder: Path | None) -> Path | None:
 def aeon(name: str) -> Callable[[Path | None], Path | None]:
     """A folder of `.ts` files."""
     return lambda folder: find("aeon", f"datasets/data/{name}", folder)
+
+
+def motions(folder: Path | None) -> Table | None:
+    """BasicMotions of aeon as arrays: 80 times (6 sensors, 100 steps) in the column motion, and its class."""
+    pair = find("aeon", "datasets/data/BasicMotions", folder)
+    if pair is None:
+        return None
+    table = sources.read(pair)
+    arrays = pl.Series("motion", np.array(table.frame["series"].to_list(), np.float32))
+    frame = table.frame.select(arrays, "class", "split")
+    return Table(frame, "aeon's BasicMotions", None, ("class",), {"motion": "array", "class": "category"})
 
 
 def sunspots(folder: Path | None) -> Table | None:
@@ -122,4 +134,6 @@ SOURCES: dict[str, Callable[[Path | None], Path | Table | None]] = {
     "GunPoint": aeon("GunPoint"),
     "JapaneseVowels": aeon("JapaneseVowels"),
     "OSULeaf": aeon("OSULeaf"),
+    "BasicMotions": aeon("BasicMotions"),
+    "BasicMotions_array": motions,
 }

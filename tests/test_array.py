@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from perceivers.data import infer, sources
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities.array import CHANNELS, Array, named, patches, places, tokens
+from perceivers.modalities.array import Array
 from perceivers.modalities.array_cells import shape
+from perceivers.modalities.axes import tokens
 from perceivers.modalities.image import Image
 
 RNG = np.random.default_rng(0)
@@ -134,31 +135,6 @@ def test_places_span_each_array_or_are_distances():
     assert (long[0, :4] - short[0]).abs().max() > 0.1
     half = field_of(cells, axes=["t"], spacing={"t": 0.5}, extents={"t": 8.0})  # as if train had reached so far
     torch.testing.assert_close(answer(half, [np.zeros(16)])[0], answer(spanned, [np.zeros(16)])[0])
-
-
-@pytest.mark.parametrize(
-    ("shapes", "expected"),
-    [
-        ([(64, 48, 3), (32, 20, 3)], ["axis 1", "axis 2", CHANNELS]),
-        ([(3, 64, 48), (3, 20, 32)], [CHANNELS, "axis 2", "axis 3"]),
-        ([(6, 100)] * 3, [CHANNELS, "axis 2"]),
-        ([(64, 48, 3), (32, 20, 4)], ["axis 1", "axis 2", "axis 3"]),
-        ([(20, 20, 20)], ["axis 1", "axis 2", "axis 3"]),
-        ([(100,), (3,)], ["axis 1"]),
-        ([(4, 6)], ["axis 1", "axis 2"]),
-    ],
-)
-def test_axes_without_names(shapes, expected):
-    assert named(shapes) == expected
-
-
-@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=5), st.integers(1, 20_000))
-def test_patches_bound_the_number_of_tokens(sizes, most):
-    patch = patches(np.array(sizes) / 2, np.array(sizes), most)
-    assert tokens(np.array(sizes) / 2, patch) <= 256
-    assert tokens(sizes, patch) <= most
-    if math.prod(sizes) <= min(256, most):
-        assert patch == [1] * len(sizes)
 
 
 def test_options_are_read_off_the_train_rows():
@@ -393,7 +369,3 @@ def test_folders_of_archives_with_several_arrays_say_so(tmp_path):
             np.savez(tmp_path / kind / f"{i}.npz", one=np.ones((2, 2, 2)), two=np.ones(2))
     field = infer.infer(sources.read(tmp_path))["path"]
     assert (field.modality, field.reason.endswith("`key` in the schema says which of one, two")) == ("array", True)
-
-
-def test_places_are_all_axes_but_the_channels():
-    assert places(["y", CHANNELS, "x"]) == ["y", "x"]

@@ -18,6 +18,7 @@ from torch import Tensor
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import array_cells
 from perceivers.modalities.array_input import ArrayInput
+from perceivers.modalities.axes import CHANNELS, check_axes, named, patches, places, tokens
 from perceivers.modalities.base import (
     Inputs,
     Modality,
@@ -33,9 +34,6 @@ from perceivers.modalities.planes import Planes
 from perceivers.modalities.shaded import Plain, Shaded, shades
 
 SAMPLE, SAMPLE_ELEMENTS = 200, 2**26  # arrays of train that `fit` reads, and about how many elements in all
-CHANNELS = "channels"  # the name of the axis along which different things are told of one place
-MOST_CHANNELS, LEAST_RATIO = 16, 4  # an axis without a name is taken for channels: so short, all others so much longer
-TOKENS = 256  # the patches are the smallest that give at most so many for train's usual sizes
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
 NOISE, DROP = 0.1, 0.3  # standard deviations; at most so many of the tokens are hidden
 
@@ -81,7 +79,7 @@ class Array(Modality):
             numbers(field, option, field.options["channels"])
         if field.options["std"] is not None and min(field.options["std"]) <= 0:
             raise BadInput(f"{field.name}: std must be positive, got {field.options['std']!r:.60}")
-        _check_axes(field)
+        check_axes(field)
 
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
         self.check(field)
@@ -90,7 +88,7 @@ class Array(Modality):
             raise BadInput(f"{field.name}: no array of the train rows can be read; is {field.columns[0]!r} the column?")
         usual = Counter(array.ndim for array in arrays).most_common(1)[0][0]
         axes = field.options["axes"] or named([array.shape for array in arrays if array.ndim == usual])
-        _check_axes(field.with_options(axes=axes))
+        check_axes(field.with_options(axes=axes))
         arrays = [_channels_last(array, axes) for array in arrays if array.ndim == len(axes)]
         if not arrays:
             raise BadInput(f"{field.name}: no array of train has the axes {', '.join(axes)}; most have {usual}")
@@ -193,69 +191,6 @@ class Array(Modality):
         from perceivers.modalities import features
 
         return features.Blocks(field.options["channels"])
-
-
-def places(axes: Sequence[str]) -> list[str]:
-    """The names of the axes along which there are places: all but the channels."""
-    return [axis for axis in axes if axis != CHANNELS]
-
-
-def named(shapes: Sequence[tuple[int, ...]]) -> list[str]:
-    """Names for axes that have none: the last or the first is the channels, where it is as long in all arrays, short,
-    and all others are much longer; the others are numbered.
-    """
-    rank = len(shapes[0])
-    names = [f"axis {i + 1}" for i in range(rank)]
-    for place in (rank - 1, 0):
-        size = shapes[0][place]
-        others = [shape[i] for shape in shapes for i in range(rank) if i != place]
-        same = all(shape[place] == size for shape in shapes)
-        if others and same and size <= MOST_CHANNELS and LEAST_RATIO * size <= min(others):
-            names[place] = CHANNELS
-            break
-    return names
-
-
-def patches(usual: Float[np.ndarray, " d"], largest: np.ndarray, most: int) -> list[int]:
-    """Powers of two, as alike as can be, so that usual sizes give at most 256 tokens and the largest at most `most`."""
-    patch = [1] * len(usual)
-    while tokens(usual, patch) > TOKENS or tokens(largest, patch) > most:
-        along = [largest_ / step for largest_, step in zip(largest, patch, strict=True)]
-        patch[int(np.argmax(along))] *= 2
-    return patch
-
-
-def tokens(sizes: Sequence[float] | np.ndarray, patch: Sequence[int]) -> int:
-    """How many patches an array has."""
-    return math.prod(math.ceil(size / step) for size, step in zip(sizes, patch, strict=False))
-
-
-def _check_axes(field: Any) -> None:
-    """Raises BadInput where the axes, or what is said of them, cannot be."""
-    axes, patch, extents = (field.options[option] for option in ("axes", "patch", "extents"))
-    if axes is not None and (
-        not isinstance(axes, list)
-        or not all(isinstance(axis, str) and axis for axis in axes)
-        or len(set(axes)) < len(axes)
-        or not places(axes)
-    ):
-        raise BadInput(f"{field.name}: axes must be different names, such as [y, x, channels], got {axes!r:.60}")
-    if patch is not None and not (isinstance(patch, list) and all(type(p) is int and p > 0 for p in patch)):
-        raise BadInput(f"{field.name}: patch must be positive integers, one for each axis, got {patch!r:.60}")
-    if axes is not None and patch is not None and len(patch) != len(places(axes)):
-        raise BadInput(f"{field.name}: patch must have one number for each of {', '.join(places(axes))}, got {patch}")
-    for option in ("spacing", "extents"):
-        lengths = field.options[option]
-        if lengths is None and option == "extents":
-            continue
-        if not isinstance(lengths, dict) or not all(
-            type(x) in (int, float) and 0 < x < math.inf for x in lengths.values()
-        ):
-            raise BadInput(f"{field.name}: {option} must be lengths of axes, such as {{x: 0.5}}, got {lengths!r:.60}")
-        if axes is not None and (unknown := lengths.keys() - set(places(axes))):
-            raise BadInput(f"{field.name}: {option}: no axis {min(map(str, unknown))!r}: there are {', '.join(axes)}")
-    if extents is not None and extents.keys() != field.options["spacing"].keys():
-        raise BadInput(f"{field.name}: extents and spacing must name the same axes")
 
 
 def _sampled(cells: Sequence[Any], key: str | None) -> list[np.ndarray]:
