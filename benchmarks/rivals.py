@@ -1,21 +1,25 @@
 """A small Transformer encoder, RNN and CNN in the Perceiver's place, for the same rows and the same time.
 
 Each reads the same tokens (bytes, patches, steps or cells with their positions), through the same augmentation, and
-answers by the same heads; it is trained by the ordinary recipe: AdamW, warm-up and cosine over the budget, dropout,
-the best weights on validation. Not concerned with which rows and budgets are asked (`accuracy.py`).
+answers by the same heads; of sound and of points the networks that people take for them read the data themselves
+(`nets.py`). All are trained by the ordinary recipe: AdamW, warm-up and cosine over the budget, dropout, the best
+weights on validation. Not concerned with which rows and budgets are asked (`accuracy.py`).
 """
 
 import copy
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from perceivers.modalities.base import Batch
+from benchmarks.nets import M5, PointNet
+from perceivers.data.schema import Field
+from perceivers.modalities.base import Batch, PerField
 from perceivers.model import Model
 from perceivers.training import defaults, fitting
 from perceivers.training.config import Architecture, Config
@@ -40,6 +44,21 @@ class Rival(nn.Module):
         found = self.body(tokens * there, mask) * there
         mean = found.sum(1) / there.sum(1).clamp(min=1)
         return self.norm(rearrange(mean, "b c -> b 1 c")) + queries
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What stands in the Perceiver's place, and what in place of the tokens of the kind of data that it reads."""
+
+    body: nn.Module
+    reader: M5 | PointNet | None = None
+
+
+class Same(nn.Module):
+    """Nothing more: the reader has done it all."""
+
+    def forward(self, tokens: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b m c"]:
+        return tokens
 
 
 class TransformerEncoder(nn.Module):
@@ -92,29 +111,47 @@ class CNN(nn.Module):
         return rearrange(x, "b c h w -> b (h w) c" if self.grid else "b c m -> b m c")
 
 
-def rivals(data: Data) -> dict[str, nn.Module]:
-    """Those that fit the data: cells of a table are no sequence and no grid."""
-    kinds = {field.modality for field in data.schema.inputs}
-    found: dict[str, nn.Module] = {"Transformer encoder": TransformerEncoder()}
-    if kinds & {"number", "category"}:
+def rivals(data: Data) -> dict[str, Contender]:
+    """Those that fit the data: cells of a table are no sequence and no grid, and points are no sequence."""
+    fields = data.schema.inputs
+    kinds = {field.modality for field in fields}
+    found = _nets(fields) | {"Transformer encoder": Contender(TransformerEncoder())}
+    if kinds & {"number", "category", "points"}:
         return found
     grid = None
     if kinds == {"image"}:
-        (field,) = data.schema.inputs
+        (field,) = fields
         batch = data.rows.batch(data.parts["train"])[field.name]
         if len(batch["sizes"].unique(dim=0)) == 1:
             h, w = (-(-int(side) // field.options["patch"]) for side in batch["sizes"][0])
             grid = h, w
-    return {"CNN": CNN(grid), "RNN": RNN(), **found}
+    return {"CNN": Contender(CNN(grid)), "RNN": Contender(RNN()), **found}
 
 
-def compete(rival: nn.Module, data: Data, seconds: float, seed: int) -> Model:
-    """A model with the rival inside, after `seconds` of training."""
+def _nets(fields: Sequence[Field]) -> dict[str, Contender]:
+    """Networks that read a kind of data themselves, where one field is of that kind."""
+    kinds = [field.modality for field in fields]
+    found = {}
+    for field in fields:
+        options = field.options
+        if field.modality == "audio" and kinds.count("audio") == 1:
+            found["M5"] = Contender(Same(), M5(options["rate"], options["channels"], CHANNELS))
+        if field.modality == "points" and kinds.count("points") == 1:
+            found["PointNet"] = Contender(Same(), PointNet(len(options["features"]), CHANNELS))
+    return found
+
+
+def compete(contender: Contender, data: Data, seconds: float, seed: int) -> Model:
+    """A model with the contender inside, after `seconds` of training."""
     torch.manual_seed(seed)
     sizes = len(data.parts["train"]), len(data.parts["validation"])
     config = defaults.resolve(Config(architecture=Architecture(latent_channels=CHANNELS)), data.schema, *sizes)
     model = Model(data.schema, defaults.perceiver(config))
-    model.add_module("perceiver", Rival(rival))
+    model.add_module("perceiver", Rival(contender.body))
+    if contender.reader is not None:
+        kind = contender.reader.modality
+        (field,) = (field for field in data.schema.inputs if field.modality == kind)
+        model.inputs[kind] = PerField({field.name: contender.reader})
     stream = iter(fitting.batches(data, config))
     validation = None if config.training.small else fitting.ValidationBatches(data, config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
