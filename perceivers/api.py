@@ -140,11 +140,13 @@ def fit(
     time: str | None = None,
     series: str | None = None,
     horizon: int | None = None,
+    start: str | Path | None = None,
     config: Config | None = None,
 ) -> TrainedModel:
     """Trains a model on `data` (a source, a data frame, a list of dicts) and tests it on rows held out.
 
-    `out` is the run folder; a temporary one by default. The other options are those of `perceivers train`.
+    `out` is the run folder; a temporary one by default. `start` is a run folder to start from (`--from`). The
+    other options are those of `perceivers train`.
     """
     from perceivers.training.train import train
 
@@ -158,6 +160,7 @@ def fit(
         time_column=time,
         series=series,
         horizon=horizon,
+        start=Path(start) if start is not None else None,
         command="perceivers.fit(…)",
     )
     return load_run(folder)

@@ -41,6 +41,7 @@ class Model(nn.Module):
             {name: modality(fields[0]).inputs(fields, config.input_channels) for name, fields in groups.items()}
         )
         self.perceiver = build(config, nn.GELU)  # the exact form: the papers' tanh form takes four times as long
+        self.taken: frozenset[str] = frozenset()  # names of the weights that another model gave
         self.targets = nn.ModuleList(modality(f).target(f, config.query_channels) for f in schema.targets)
 
     @property

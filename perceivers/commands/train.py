@@ -4,7 +4,9 @@ import json
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from perceivers.commands.options import Data, Group, Horizon, Series, Targets, Time
 from perceivers.commands.output import metrics_lines
@@ -26,6 +28,7 @@ def train(
     series: Series = None,
     horizon: Horizon = None,
     schema: Path | None = None,
+    start: Annotated[Path | None, Parameter("--from")] = None,
     config: Path | None = None,
     architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
     training: Training = Training(),  # noqa: B008  (frozen)
@@ -44,6 +47,8 @@ def train(
         An exact number of steps instead of minutes.
     schema
         A schema that inspect --save wrote, perhaps edited.
+    start
+        A run folder to start from: its latents, encoder and latent stack are taken over, and what fits of the inputs.
     config
         A YAML file of the options below; options on the command line win.
     """
@@ -66,6 +71,7 @@ def train(
         time_column=time,
         series=series,
         horizon=horizon,
+        start=start,
         command="perceivers " + " ".join(sys.argv[1:]),
         began=began,
     )

@@ -27,6 +27,9 @@ Part = dict[str, Tensor]
 Batch = dict[str, Part]
 # (purpose, k) → (b, k) numbers in [0, 1) that depend on the seed, the epoch, the row and the purpose alone.
 Uniform = Callable[[str, int], Tensor]
+# The weights of one input field, each a parameter or a view of one, by names that mean the same in any model; first
+# the kind: fields of one kind can take over each other's weights.
+Weights = tuple[str, dict[str, Tensor]]
 # Metrics of one target: {"n": 360, "accuracy": {"value": 0.98, "low": 0.96, "high": 0.99}, …}
 Metrics = dict[str, Any]
 
@@ -172,6 +175,10 @@ class Modality(ABC):
         """
         return Plain(self.draw(field, cell))
 
+    def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
+        """A weight of an input `old` as one of an input `new`, whose shape is another; None: it is made anew."""
+        return None
+
     def baseline(self, field: Any) -> Any:
         """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
         raise BadInputModality(self.name)
@@ -189,6 +196,10 @@ class Inputs(nn.Module, ABC):
     @abstractmethod
     def lengths(self, batch: Batch) -> list[int]:
         """How many elements of m each of `names` has."""
+
+    @abstractmethod
+    def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
+        """For each of `names`, given the fields by name, its weights: a model that starts from another takes them."""
 
 
 class Target(nn.Module, ABC):
@@ -289,6 +300,12 @@ class PerField(Inputs):
 
     def lengths(self, batch: Batch) -> list[int]:
         return [array.shape[1] for array, _ in self._each(batch)]
+
+    def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
+        return {
+            name: (type(module).__name__, dict(module.named_parameters()))
+            for name, module in zip(self.names, self.fields, strict=True)
+        }
 
     def _each(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         return [module(batch[name]) for name, module in zip(self.names, self.fields, strict=True)]

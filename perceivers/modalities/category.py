@@ -29,6 +29,7 @@ from perceivers.modalities.base import (
     Part,
     Target,
     Uniform,
+    Weights,
     is_missing,
     numbers,
     one_column,
@@ -279,6 +280,15 @@ class CategoryInputs(Inputs):
 
     def lengths(self, batch: Batch) -> list[int]:
         return [1] * len(self.names)
+
+    def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
+        """Each category by its name; a field of another name is another thing."""
+        found = {}
+        for i, (name, first) in enumerate(zip(self.names, self.first.tolist(), strict=True)):
+            rows = [f"= {category}" for category in fields[name].options["categories"]] + ["unseen", "missing"]
+            labels = {label: self.embeddings[first + k] for k, label in enumerate(rows)}
+            found[name] = f"category {name}", {"field": self.field[i], **labels}
+        return found
 
 
 class CategoryTarget(Target):

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from einops import einsum, rearrange
+from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, interpolate
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
@@ -165,6 +165,18 @@ class Image(Modality):
         grid = rearrange(weights.mean(0), "(y x) -> y x", y=-(-h // p))
         by_pixel = shades(grid).repeat(p, axis=0).repeat(p, axis=1)[:h, :w]
         return Picture(np.asarray(pixels.as_picture(example).convert("RGB")), by_pixel)
+
+    def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
+        """Patches of other channels or another size: the colours' mean for each, resampled."""
+        if name != "tokens.elements.weight":
+            return None
+        was, p, c = old.options["patch"], new.options["patch"], len(new.options["mean"])
+        patches = rearrange(weight, "d (y x c) -> d c y x", y=was, x=was)
+        if patches.shape[1] != c:
+            patches = repeat(patches.sum(1, keepdim=True) / c, "d 1 y x -> d c y x", c=c)
+        if p != was:
+            patches = interpolate(patches, (p, p), mode="bilinear", antialias=True) * (was / p) ** 2
+        return rearrange(patches, "d c y x -> d (y x c)")
 
     def baseline(self, field: Any) -> Any:
         """Pixels at 16 × 16, or at their own size where it is one for all and at most 32."""

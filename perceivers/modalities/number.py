@@ -19,7 +19,18 @@ from torch import Tensor, nn
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
-from perceivers.modalities.base import Batch, Inputs, Metrics, Modality, Part, Target, is_missing, numbers, one_of
+from perceivers.modalities.base import (
+    Batch,
+    Inputs,
+    Metrics,
+    Modality,
+    Part,
+    Target,
+    Weights,
+    is_missing,
+    numbers,
+    one_of,
+)
 
 BINS = 16  # of the piecewise-linear encoding of a number
 LARGEST_TARGET = 1e30  # answers are float32, and errors are squared
@@ -243,6 +254,14 @@ class NumberInputs(Inputs):
 
     def lengths(self, batch: Batch) -> list[int]:
         return [batch[name]["values"].shape[1] for name in self.names]
+
+    def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
+        """A column of another name is another thing: its weights are no start."""
+        found, first = {}, 0
+        for name in self.names:
+            rows = slice(first, first := first + len(fields[name].columns))
+            found[name] = f"number {name}", {key: weight[rows] for key, weight in self.named_parameters()}
+        return found
 
 
 class NumberTarget(Target):

@@ -60,6 +60,12 @@ class Training:
     """So many in a run."""
     small: bool | None = None
     """Validation rows join training, and choose nothing (under 500 rows)."""
+    layer_decay: float | None = None
+    """With --from: the rate of a weight that was taken over, for each layer that it lies below the new ones; 0.8."""
+    new_first: float | None = None
+    """With --from: the share of the steps in which new weights alone learn; 0.1."""
+    freeze: Literal["inputs", "encoder", "stack"] | None = None
+    """With --from: what was taken over learns no more, from the data up to this stage; by default all of it learns."""
     seed: int = 0
     """Of initial weights, order, and all that is random about a row."""
     workers: int = 1
@@ -69,7 +75,7 @@ class Training:
 
 
 COMMAND_LINE = frozenset(
-    {"data", "target", "out", "group", "time", "series", "horizon", "schema", "config"}
+    {"data", "target", "from", "out", "group", "time", "series", "horizon", "schema", "config"}
 )  # of `train`, not of a run
 _ABOVE_ZERO = (lambda v: v > 0, "a number above 0")
 _SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
@@ -79,7 +85,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         ("minutes", "steps", "batch_size", "threads", "validations", "lr", "adamw_lr", "clip"), _ABOVE_ZERO
     ),
     **dict.fromkeys(("num_latents", "latent_channels", "self_heads", "cross_heads", "widening_factor"), _ABOVE_ZERO),
-    **dict.fromkeys(("warmup", "drop_path", "field_drop", "average"), _SHARE),
+    **dict.fromkeys(("warmup", "drop_path", "field_drop", "average", "new_first"), _SHARE),
+    "layer_decay": (lambda v: 0 < v <= 1, "a number above 0, at most 1"),
     **dict.fromkeys(("self_attends", "weight_decay", "seed", "workers"), _NOT_NEGATIVE),
 }
 

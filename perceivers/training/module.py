@@ -31,6 +31,7 @@ class LearningModel(pl.LightningModule):
         super().__init__()
         self.model, self.training_config = model, training
         self.factor = warmup_cosine(steps, training.warmup)
+        self.waiting = round(steps * (training.new_first or 0))  # steps in which only new weights learn
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean over rows, summed over targets."""
@@ -41,7 +42,8 @@ class LearningModel(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         torch.manual_seed(step_seed(self.training_config.seed, self.global_step))
         for group in self.optimizers().param_groups:
-            group["lr"] = group["initial_lr"] * self.factor(self.global_step)
+            waits = not group["new"] and self.global_step < self.waiting
+            group["lr"] = 0.0 if waits else group["initial_lr"] * self.factor(self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.latest = self.loss(batch)

@@ -12,6 +12,7 @@ import torch
 from perceivers.model import Model
 from perceivers.training.config import Training
 from perceivers.training.muon import Muon
+from perceivers.training.start import rates
 
 
 class Together(torch.optim.Optimizer):
@@ -52,31 +53,40 @@ class Together(torch.optim.Optimizer):
 def optimiser(model: Model, training: Training) -> Together:
     """Muon (Jordan et al. 2024) for the matrices of attention and MLP, AdamW for embeddings, heads, norms, biases.
 
-    Weight decay acts on matrices alone.
+    Weight decay acts on matrices alone. Weights that another model gave learn the slower the deeper they lie; each
+    group says whether its weights are `new`.
     """
     inside = {id(p) for p in model.perceiver.parameters()} - {id(model.perceiver.latents.array)}
-    named = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in named if p.ndim == 2 and id(p) in inside]
-    rest = [p for p in named if not (p.ndim == 2 and id(p) in inside)]
-    return Together(
-        [
-            Muon(
-                matrices,
-                lr=training.lr,
-                weight_decay=training.weight_decay,
-                dtype=torch.bfloat16 if training.precision == "bf16" else torch.float32,
-            ),
-            torch.optim.AdamW(
-                [
-                    {"params": [p for p in rest if p.ndim >= 2], "weight_decay": training.weight_decay},
-                    {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-                ],
-                lr=training.adamw_lr,
-                betas=(0.9, 0.98),
-                fused=True,
-            ),
-        ]
+    factors = rates(model, training.layer_decay or 1.0)
+    muon, adamw = Groups(training.lr), Groups(training.adamw_lr)
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            kind = muon if p.ndim == 2 and id(p) in inside else adamw
+            decay = training.weight_decay if p.ndim >= 2 else 0.0
+            kind.add(p, factors[name], decay, name not in model.taken)
+    dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+    found: list[torch.optim.Optimizer] = (
+        [Muon(muon.groups, lr=muon.lr, weight_decay=0.0, dtype=dtype)] if muon.groups else []
     )
+    return Together([*found, torch.optim.AdamW(adamw.groups, betas=(0.9, 0.98), fused=True)])
+
+
+class Groups:
+    """Parameter groups of an optimiser: weights with one rate and one decay together."""
+
+    def __init__(self, lr: float | None):
+        self.lr = lr or 0.0
+        self.by_options: dict[tuple[float, float, bool], list[torch.nn.Parameter]] = {}
+
+    def add(self, parameter: torch.nn.Parameter, factor: float, decay: float, new: bool) -> None:
+        self.by_options.setdefault((factor, decay, new), []).append(parameter)
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": parameters, "lr": self.lr * factor, "weight_decay": decay, "new": new}
+            for (factor, decay, new), parameters in self.by_options.items()
+        ]
 
 
 def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:

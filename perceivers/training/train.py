@@ -28,6 +28,7 @@ from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
 from perceivers.training.folder import REPORT, RunFolder, fingerprint
 from perceivers.training.signals import Signals
+from perceivers.training.start import Start, check_options, freeze
 
 DEFAULT_MINUTES = 10.0
 FEW_STEPS = 50  # with fewer, a person is told
@@ -100,12 +101,14 @@ def train(
     time_column: str | None = None,
     series: str | None = None,
     horizon: int | None = None,
+    start: Path | None = None,
     command: str = "",
     parts: dict[str, np.ndarray] | None = None,
     began: float | None = None,
 ) -> Path:
     """Trains a model on `data` into the run folder `out`, or goes on with it; returns the folder.
 
+    `start`: a run folder whose model this one starts from.
     `parts` (train, validation, test row ids) overrides the schema's split: for cross-validation. `began`: the start
     of the command on `time.monotonic`, from which minutes count.
     Raises BadInput where nothing can begin, Failed where it began and could not go on, Stopped after a signal.
@@ -113,11 +116,13 @@ def train(
     began = time.monotonic() if began is None else began
     config = config or Config()
     defaults.check(config)
+    origin = Start.read(start) if start else None
+    check_options(origin, config)
     message = f"stopped; started again, the same command goes on in {out}"
     with Signals(message) as signals:
         table = sources.read(data)
         schema = open_schema(table, targets, group, time_column, schema, series, horizon)
-        with RunFolder(out, _asked(table, schema, config, parts), began) as folder:
+        with RunFolder(out, _asked(table, schema, config, parts, origin), began) as folder:
             stored = folder.config()
             if folder.finished:
                 say(f"{out}: finished before; its report is {out / REPORT}")
@@ -127,7 +132,7 @@ def train(
                 say(f"note: {warning}")
             try:
                 folder.count_time()
-                _run(folder, stored, data, config, command, signals)
+                _run(folder, stored, data, config, origin, command, signals)
             except OSError as error:
                 raise Failed(
                     f"{error.filename or out}: {error.strerror}; mend that and start again: the same command goes on"
@@ -135,27 +140,43 @@ def train(
     return out
 
 
-def _asked(table: Table, schema: Schema, config: Config, parts: dict[str, np.ndarray] | None) -> dict[str, Any]:
+def _asked(
+    table: Table, schema: Schema, config: Config, parts: dict[str, np.ndarray] | None, start: Start | None
+) -> dict[str, Any]:
     """What makes a run this run and no other. The number of workers changes nothing in it."""
     options = config.to_dict()
     options["training"] = {k: v for k, v in options["training"].items() if k != "workers"}
     asked = {"data": table.name, "fingerprint": fingerprint(table), "schema": schema.to_dict(), **options}
+    if start is not None:
+        asked["from"] = {"model": start.name, "sha256": start.checksum}
     if parts is not None:
         asked["parts"] = {name: ids.tolist() for name, ids in parts.items()}
     return asked
 
 
 def _run(
-    folder: RunFolder, stored: dict[str, Any] | None, data: Data, config: Config, command: str, signals: Signals
+    folder: RunFolder,
+    stored: dict[str, Any] | None,
+    data: Data,
+    config: Config,
+    start: Start | None,
+    command: str,
+    signals: Signals,
 ) -> None:
     sizes = {name: len(ids) for name, ids in data.parts.items()}
-    resolved = defaults.resolve(config, data.schema, sizes["train"], sizes["validation"])
+    asked = start.sized(config) if start else config
+    resolved = defaults.resolve(asked, data.schema, sizes["train"], sizes["validation"], starts=start is not None)
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
     model = Model(data.schema, defaults.perceiver(resolved))
+    if start is not None:
+        for line in start.take(model):
+            say(line)
+        if resolved.training.freeze:
+            freeze(model, resolved.training.freeze)
     if deadline:
         deadline -= reporting.rehearse(model, data)
     if stored is None:
@@ -165,7 +186,7 @@ def _run(
         resolved = folder.resolved(stored, config)
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
-    size = f"{resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
+    size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
     say(f"{data.table.name}: {rows} rows; {size}; {resolved.steps:,} step{'s' * (resolved.steps != 1)}")
     if resolved.training.small:
         say(f"note: under {defaults.SMALL_ROWS} rows: the validation rows are learned from as well, and choose nothing")

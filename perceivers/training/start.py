@@ -1,0 +1,153 @@
+"""A trained model as the start of another: what is taken over, fitted or made new, and how deep each weight lies.
+
+Taken: latents, encoder and latent stack; of each input what fits. New: queries, decoder and heads, for another
+question. Not concerned with how steps are taken (`module.py`, `optimisers.py`).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from perceivers.data.schema import Field
+from perceivers.errors import BadInput
+from perceivers.modalities import modality
+from perceivers.modalities.base import Inputs, Weights
+from perceivers.model import WEIGHTS, Model, load_model
+from perceivers.training.config import Architecture, Config
+
+STAGES = ("inputs", "encoder", "stack")  # from the data on; what follows is new
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model that another one starts from. `checksum` is that of its weights: a run goes on from the same alone."""
+
+    name: str
+    model: Model
+    checksum: str
+
+    @classmethod
+    def read(cls, place: Path) -> "Start":
+        """The model of a run folder. Raises BadInput where it is none."""
+        if not place.is_dir():
+            raise BadInput(f"--from {place}: no such folder: give a run folder")
+        model = load_model(place)
+        return cls(str(place), model, hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest())
+
+    def sized(self, config: Config) -> Config:
+        """The configuration with this model's numbers. Raises BadInput where it asks for others."""
+        if config.size or config.architecture != Architecture():
+            raise BadInput(f"--size and --architecture: the sizes are those of --from {self.name}: leave them out")
+        own = self.model.config
+        return replace(
+            config,
+            architecture=Architecture(
+                num_latents=own.num_latents,
+                latent_channels=own.latent_channels,
+                self_attends=own.self_attends_per_block,
+                self_heads=own.self_heads,
+                cross_heads=own.cross_heads,
+                widening_factor=own.self_widening,
+            ),
+        )
+
+    def take(self, model: Model) -> list[str]:
+        """Copies what fits into `model`, notes in `model.taken` which weights, and says so, a line for each part."""
+        ours, theirs = model.perceiver, self.model.perceiver
+        for name in ("latents", "encoder", "block"):
+            getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
+        taken = [*ours.latents.parameters(), *ours.encoder.parameters(), *ours.block.parameters()]
+        n, d = ours.latents.array.shape
+        lines = [f"taken from {self.name}: {n} latents of {d} channels, encoder, {len(ours.block)} self-attends"]
+        fields = {field.name: field for field in model.schema.inputs}
+        sources = _weights(self.model)
+        for name, (kind, weights) in _weights(model).items():
+            origin = name if sources.get(name, ("",))[0] == kind else _first_of(kind, sources)
+            if origin is None:
+                lines.append(f"made new: {name}: {self.name} has no such input")
+                continue
+            copied, line = _copy(weights, sources[origin][1], self.model.schema[origin], fields[name])
+            taken += copied
+            lines.append(f"{line}{'' if origin == name else f', from {origin}'}")
+        lines.append(f"made new: queries, decoder and heads of {', '.join(f.name for f in model.schema.targets)}")
+        places = {tensor.untyped_storage().data_ptr() for tensor in taken}
+        model.taken = frozenset(
+            name for name, p in model.named_parameters() if p.untyped_storage().data_ptr() in places
+        )
+        return lines
+
+
+def check_options(start: Start | None, config: Config) -> None:
+    """Raises BadInput where an option is set that says something of weights taken over, and there are none."""
+    given = [name for name in ("layer_decay", "new_first", "freeze") if getattr(config.training, name) is not None]
+    if given and start is None:
+        raise BadInput(f"training.{given[0]} is about the weights of another model: give --from MODEL, or leave it out")
+
+
+def freeze(model: Model, last: str) -> None:
+    """Weights that were taken, from the data up to the stage `last`, learn no more."""
+    frozen = STAGES[: STAGES.index(last) + 1]
+    for name, parameter in model.named_parameters():
+        if name in model.taken and stage(name) in frozen:
+            parameter.requires_grad_(False)
+
+
+def stage(name: str) -> str:
+    """The stage that a weight of a model belongs to, by its name; "" for what answers."""
+    if name.startswith("inputs."):
+        return "inputs"
+    if name.startswith(("perceiver.latents.", "perceiver.encoder.")):
+        return "encoder"
+    return "stack" if name.startswith("perceiver.block.") else ""
+
+
+def rates(model: Model, decay: float) -> dict[str, float]:
+    """The factor of each weight's learning rate: 1 for new ones, `decay` for each layer that a taken one lies deeper.
+
+    As in ULMFiT (Howard and Ruder 2018, section 3.2) and BEiT.
+    """
+    depth = len(model.perceiver.block)
+
+    def below(name: str) -> int:
+        """How many layers stand between a weight and the answers."""
+        if stage(name) == "stack":
+            return depth - int(name.split(".")[2])
+        return depth + 1 + (stage(name) == "inputs")
+
+    return {name: decay ** below(name) if name in model.taken else 1.0 for name, _ in model.named_parameters()}
+
+
+def _weights(model: Model) -> dict[str, Weights]:
+    fields = {field.name: field for field in model.schema.inputs}
+    found: dict[str, Weights] = {}
+    for inputs in cast(Iterable[Inputs], model.inputs.values()):
+        found |= inputs.weights(fields)
+    return found
+
+
+def _first_of(kind: str, sources: dict[str, Weights]) -> str | None:
+    return next((name for name, (other, _) in sources.items() if other == kind), None)
+
+
+@torch.no_grad()
+def _copy(ours: dict[str, Tensor], theirs: dict[str, Tensor], old: Field, new: Field) -> tuple[list[Tensor], str]:
+    """Copies the weights of one input; returns ours that changed, and what to say."""
+    copied, fitted = [], []
+    for name in ours.keys() & theirs.keys():
+        weight = theirs[name]
+        if weight.shape != ours[name].shape:
+            weight = modality(new).fitted(name, weight, old, new)
+            if weight is None:
+                continue
+            fitted.append(name)
+        ours[name].copy_(weight)
+        copied.append(ours[name])
+    line = f"taken: {new.name}" if not fitted else f"fitted: {new.name}: {', '.join(sorted(fitted))}"
+    if missing := len(ours) - len(copied):
+        line += f" ({missing} of {len(ours)} weights made new)"
+    return copied, line
