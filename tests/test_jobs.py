@@ -15,7 +15,9 @@ from test_published_hub import CONFIGS, randomise
 import perceivers as pv
 from perceivers import cli, jobs
 from perceivers.errors import BadInput
-from perceivers.published import export_hub, load_original, pictures, text
+from perceivers.jobs.flow_files import colours
+from perceivers.modalities import pixels
+from perceivers.published import export_hub, flow, load_original, pictures, text
 from perceivers.published.config import understood
 from perceivers.published.models import make
 
@@ -225,3 +227,96 @@ def test_what_is_no_picture_is_one_clear_line(monkeypatch, capsys, folders, tmp_
         pv.load(folders[FOURIER]).predict([np.zeros((3, 3, 5))])
     code, out, err = run(monkeypatch, capsys, "evaluate", folders[LANGUAGE], tmp_path)
     assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+# Flow ---------------------------------------------------------------------------------------------------------------
+def frames(folder, names, size=(23, 31)):
+    folder.mkdir(exist_ok=True)
+    return [photo(folder / name, size, seed=i) for i, name in enumerate(names)]
+
+
+@pytest.fixture(scope="module")
+def flow_folder(tmp_path_factory):
+    return export_hub(hub_model("PerceiverForOpticalFlow"), tmp_path_factory.mktemp("hub") / "flow")
+
+
+def test_flow_of_a_pair_is_written_by_the_ending(monkeypatch, capsys, flow_folder, tmp_path):
+    a, b = frames(tmp_path / "pair", ["a.png", "b.png"])
+    pair = [tmp_path / "pair" / name for name in ("a.png", "b.png")]
+    expected = flow.estimate(hub_model("PerceiverForOpticalFlow"), a, b)
+    for ending in ("flo", "png", "kitti.png"):
+        code, out, err = run(monkeypatch, capsys, "predict", flow_folder, *pair, "--out", tmp_path / f"f.{ending}")
+        assert (code, out, err) == (0, "", f"flow of 1 pair: {tmp_path}/f.{ending}\n")
+    content = (tmp_path / "f.flo").read_bytes()
+    assert content[:4] == b"PIEH"
+    assert np.frombuffer(content, "<i4", 2, 4).tolist() == [31, 23]
+    np.testing.assert_allclose(np.frombuffer(content, "<f4", offset=12).reshape(23, 31, 2), expected, atol=1e-5)
+    encoded = (pixels.read(tmp_path / "f.kitti.png", 1_000) * 65_535.0).round()
+    assert (encoded[..., 2] == 1).all()
+    np.testing.assert_allclose((encoded[..., :2] - 2.0**15) / 64, expected, atol=1 / 128 + 1e-4)
+    assert np.asarray(Image.open(tmp_path / "f.png")).shape == (23, 31, 3)
+    code, out, _ = run(monkeypatch, capsys, "predict", flow_folder, *pair, "--json")
+    row = json.loads(out)
+    assert code == 0
+    assert [row["flow_x"], row["flow_y"]] == pytest.approx(expected.mean((0, 1)).tolist(), rel=1e-4)
+    assert row["flow_longest"] == pytest.approx(np.hypot(*expected.T).max(), rel=1e-4)
+
+
+def test_a_folder_of_frames_is_a_film_and_its_subfolders_are_films_of_their_own(tmp_path, monkeypatch, capsys):
+    job = original("optical_flow")
+    for film, names in (("one", ["f2.png", "f10.png", "f1.png"]), ("two", ["a.png", "b.png"]), ("three", ["a.png"])):
+        (tmp_path / "films").mkdir(exist_ok=True)
+        frames(tmp_path / "films" / film, names, (20, 28))
+    found = job.predict(tmp_path / "films")
+    assert found["first"].to_list() == ["one/f1.png", "one/f2.png", "two/a.png"]
+    assert found["second"].to_list() == ["one/f2.png", "one/f10.png", "two/b.png"]
+    said, failed = job.predict_to(job.values(tmp_path / "films"), tmp_path / "f.flo")
+    assert (said, failed) == (f"flow of 3 pairs: {tmp_path}/f-1.flo to {tmp_path}/f-3.flo", {})
+    table = pl.DataFrame({"n": [1], "left": ["films/one/f1.png"], "right": ["films/one/f2.png"]})
+    table.write_csv(tmp_path / "pairs.csv")
+    assert job.predict(tmp_path / "pairs.csv")["flow_x"][0] == found["flow_x"][0]
+
+
+def test_pairs_in_python_are_paths_or_arrays(tmp_path):
+    job = original("optical_flow")
+    a, b = frames(tmp_path, ["a.png", "b.png"])
+    paths, arrays = (str(tmp_path / "a.png"), str(tmp_path / "b.png")), (a, b / 255)
+    assert job.predict([paths])["flow_x"][0] == job.predict([arrays])["flow_x"][0]
+    with pytest.raises(BadInput, match="give a list of them"):
+        job.predict(list(paths))
+    (explanation,) = job.explain([arrays])
+    (field,) = explanation.fields
+    assert field.weights.shape == (1, 23 * 31)
+    assert field.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert field.shaded().weights.shape == (23, 31)
+
+
+def test_what_is_no_pair_is_one_clear_line(monkeypatch, capsys, flow_folder, tmp_path):
+    frames(tmp_path / "x", ["a.png", "b.png"])
+    photo(tmp_path / "wide.png", (23, 32))
+    a, b, wide = tmp_path / "x" / "a.png", tmp_path / "x" / "b.png", tmp_path / "wide.png"
+    for given, message in (
+        ([a, wide], r"the frames differ in size, (23, 31) and (23, 32): give two of one size"),
+        ([a], "1 picture: "),
+        ([a, b, wide], "3 pictures: "),
+        ([a, b, "--out", tmp_path / "f.tiff"], "unknown ending '.tiff': .flo, .kitti.png, .png hold flow, and .csv"),
+        ([a, b, "--out", tmp_path / "missing" / "f.flo"], "is no folder"),
+        (["a sentence", "another"], "a sentence: no such file"),
+    ):
+        code, out, err = run(monkeypatch, capsys, "predict", flow_folder, *given)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+
+
+def test_colours_tell_direction_and_length():
+    right, left, still = (1.0, 0.0), (-1.0, 0.0), (0.0, 0.0)
+    assert colours(np.array([[right, still]])).tolist() == [[[255, 0, 0], [255, 255, 255]]]
+    half = colours(np.array([[right, (0.5, 0.0)]]))[0]
+    assert half[1].tolist() == [255, 128, 128]
+    cyan = colours(np.array([[left]]))[0, 0]
+    assert cyan[0] == 0
+    assert cyan[2] == 255
+    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    wheel = colours(np.stack([np.cos(angles), np.sin(angles)], -1)[None])[0]
+    assert (wheel.min(1) == 0).all()  # saturated everywhere
+    assert np.abs(np.diff(wheel.astype(int), axis=0)).max() < 30  # no jump

@@ -6,10 +6,11 @@ Not concerned with the models and their preparation of single examples: see `pub
 from perceivers.errors import BadInput
 from perceivers.jobs.base import Job
 from perceivers.jobs.bytes import FillMasks
+from perceivers.jobs.flow import EstimateFlow
 from perceivers.jobs.pictures import NamePictures
-from perceivers.published.models import ImageClassifier, MaskedLanguage, Published
+from perceivers.published.models import ImageClassifier, MaskedLanguage, OpticalFlow, Published
 
-__all__ = ["FillMasks", "Job", "NamePictures", "job"]
+__all__ = ["EstimateFlow", "FillMasks", "Job", "NamePictures", "job"]
 
 
 def job(model: Published, name: str) -> Job:
@@ -18,4 +19,6 @@ def job(model: Published, name: str) -> Job:
         return FillMasks(model, name)
     if isinstance(model, ImageClassifier):
         return NamePictures(model, name)
+    if isinstance(model, OpticalFlow):
+        return EstimateFlow(model, name)
     raise BadInput(f"{name}: a {type(model).__name__} is used from Python: perceivers.published.load reads it")

@@ -71,7 +71,7 @@ class Job(Loaded, Generic[Example]):
     def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
         table = self.arrange(table)
         failed: dict[int, str] = {}
-        answers = dict(self._each(table, lambda row, example: self.answer(example, proba), failed))
+        answers = dict(self.each(table, lambda row, example: self.answer(example, proba), failed))
         frame, rows = table.frame, range(len(table.frame))
         for name in next(iter(answers.values())):
             values = [answers[row][name] if row in answers else None for row in rows]
@@ -83,7 +83,7 @@ class Job(Loaded, Generic[Example]):
 
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
         failed: dict[int, str] = {}
-        return [found for _, found in self._each(self.arrange(table), self._explanation, failed)], failed
+        return [found for _, found in self.each(self.arrange(table), self._explanation, failed)], failed
 
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
         raise BadInput(f"{self.name}: evaluate measures models trained here: this one is used by predict and explain")
@@ -98,7 +98,7 @@ class Job(Loaded, Generic[Example]):
         field = FieldExplanation(self.field, None, None, 1.0, weights, shaded)
         return Explanation(row, self.target, self.answer(example, False), [field])
 
-    def _each(
+    def each(
         self, table: Table, found: Callable[[int, Example], Any], failed: dict[int, str]
     ) -> Iterator[tuple[int, Any]]:
         """What is `found` for each row; the others are noted in `failed`. Raises BadInput where no row can be read."""

@@ -33,10 +33,15 @@ def prepare(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"
     """Two frames of one size, in [-1, 1]."""
     for name, frame in (("first", first), ("second", second)):
         check_pixels(frame, f"{name} frame")
-    if first.shape != second.shape:
-        raise Unreadable(f"the frames differ in size, {first.shape[:2]} and {second.shape[:2]}: give two of one size")
+    check_sizes(first, second)
     frames = torch.from_numpy(np.stack([first, second]))
     return rearrange(2 * (frames / 255) - 1, "t h w c -> 1 t c h w")
+
+
+def check_sizes(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Raises Unreadable where two frames differ in size."""
+    if first.shape != second.shape:
+        raise Unreadable(f"the frames differ in size, {first.shape[:2]} and {second.shape[:2]}: give two of one size")
 
 
 def neighbourhoods(frames: Frames) -> Float[Tensor, "b 2 27 h w"]:
@@ -69,13 +74,15 @@ def edge_weights(size: tuple[int, int]) -> Float[Tensor, "h w"]:
 
 
 def merge(
-    frames: Frames, estimate: Callable[[Frames], Flow], size: tuple[int, int], overlap: int = MIN_OVERLAP
+    frames: Frames, estimate: Callable[[Frames], Flow], size: tuple[int, int], overlap: int | None = None
 ) -> Flow:
     """Flow of frames of any size, by an `estimate` that takes tiles of `size`.
 
     Overlapping tiles are averaged by `edge_weights`; frames smaller than a tile are continued by their edges, and
-    their flow is cut again. So constant and linear fields come out as they are.
+    their flow is cut again. So constant and linear fields come out as they are. `overlap`: at least so many pixels; 20
+    by default, or half of a tile that is smaller than 40.
     """
+    overlap = min(MIN_OVERLAP, min(size) // 2) if overlap is None else overlap
     if not 0 <= overlap < min(size):
         raise ValueError(f"an overlap of {overlap} came for tiles of {size[0]}×{size[1]}: give 0 to {min(size) - 1}")
     h, w = frames.shape[-2:]
@@ -99,7 +106,7 @@ def estimate(
     model: "OpticalFlow",
     first: UInt8[np.ndarray, "h w 3"],
     second: UInt8[np.ndarray, "h w 3"],
-    overlap: int = MIN_OVERLAP,
+    overlap: int | None = None,
 ) -> Float[np.ndarray, "h w 2"]:
     """Where each pixel of `first` went in `second`: (x, y) in pixels, for frames of any size."""
     frames = prepare(first, second).to(model.flow.weight.device)
