@@ -208,7 +208,7 @@ def _is_source(text: str) -> bool:
 
 
 def _only_field(fields: Sequence[Field], given: str) -> Field:
-    if len(fields) != 1 or len(fields[0].columns) != 1:
+    if len({field.columns for field in fields}) != 1 or len(fields[0].columns) != 1:  # a clip and its sound are one
         names = ", ".join(column for field in fields for column in field.columns)
         is_table = given[given.rfind(".") :].lower() in sources.TABLE_SUFFIXES  # would be read, if it were there
         what = "no such file" if is_table else "one value"

@@ -199,14 +199,14 @@ def test_files_outside_of_the_folder_are_not_read(tmp_path):
     assert "only 0 of 10" in infer(rooted(tmp_path / "in", names))["path"].reason
 
 
-def test_text_files_and_files_that_are_not_read_yet(tmp_path):
+def test_text_files_and_clips_that_are_all_damaged(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.txt").write_text(f"text {i}")
         (tmp_path / f"{i}.mp4").write_bytes(b"")
     found = infer(rooted(tmp_path, [f"{i}.txt" for i in range(4)]))["path"]
     assert (found.modality, found.options, found.names_files) == ("text", {"files": True}, True)
     found = infer(rooted(tmp_path, [f"{i}.mp4" for i in range(4)]))["path"]
-    assert "video, which this version does not read yet" in found.reason
+    assert (found.modality, found.reason) == ("video", "names of clips")
 
 
 def test_sound_files(tmp_path):

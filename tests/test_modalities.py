@@ -19,6 +19,7 @@ CELLS = {
     "text": ["some words", "", None, "more of them, and ünicode"],
     "image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
     "audio": [RNG.uniform(-1, 1, 1_700), RNG.uniform(-1, 1, (300, 1)), None, [0.1, 0.2, -0.3]],
+    "video": [RNG.random((3, 4, 5)), RNG.integers(0, 256, (5, 3, 8, 3), np.uint8), None, np.ones((1, 2, 2), bool)],
     "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "events": [[[0.1, "a", 2.0], [0.1, "b", None], [3.5, "a", 4.5]], [], None, [[2.0, "b", 1.0], [0.5, "a", -3.0]]],
     "array": [RNG.normal(size=(5, 7, 3, 2)), np.ones((1, 2, 3, 2)), None, [[[[1.0, None]]]]],

@@ -1,8 +1,10 @@
-"""Draws a sound, a cloud and an array as the report does, into SVG files here: `python -m docs.figures.kinds`.
+"""Draws a sound, a cloud, an array and a clip as the report does, into files here: `python -m docs.figures.kinds`.
 
-All are generated, with a seed. Not concerned with how they are drawn, which the modalities do.
+All are generated, with a seed; the clip from a photograph. Not concerned with how they are drawn, which the modalities
+do.
 """
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,16 @@ def ring() -> np.ndarray:
     return np.exp(-near / 0.03) + 0.1 * np.random.default_rng(0).normal(size=near.shape)
 
 
+def panned() -> np.ndarray:
+    """A window that moves over scikit-learn's photograph of a temple: frames (t h w 3)."""
+    from sklearn.datasets import load_sample_images
+
+    picture = load_sample_images().images[0]
+    return np.stack([picture[120:312, x : x + 192] for x in range(40, 440, 16)])
+
+
 def drawing(kind: str, cell: Any, **options: Any) -> str:
-    """A cell as its modality draws it, as an SVG file."""
+    """A cell as its modality draws it: HTML, with an SVG that can stand alone."""
     field = Field(kind, kind, "input", (kind,), options)
     field = field.with_options(**{**modality(field).options, **options})
     field = field.with_options(**modality(field).fit(field, [cell]))
@@ -42,5 +52,7 @@ def drawing(kind: str, cell: Any, **options: Any) -> str:
 if __name__ == "__main__":
     torus = SURFACES["torus"](2_048, np.random.default_rng(0))
     FOLDER.joinpath("sound.svg").write_text(drawing("audio", chirps(), rate=RATE))
+    clip = drawing("video", panned(), rate=10.0, patch=16)
+    FOLDER.joinpath("clip.png").write_bytes(base64.b64decode(clip.split("base64,")[1].split('"')[0]))
     FOLDER.joinpath("cloud.svg").write_text(drawing("points", torus))
     FOLDER.joinpath("array.svg").write_text(drawing("array", ring(), axes=["z", "y", "x"]))

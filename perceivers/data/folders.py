@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import polars as pl
 
+from perceivers import clips
 from perceivers.errors import BadInput
 
-# The modality of a file by its ending. Some are known here and not read yet.
+# The modality of a file by its ending.
 EXTENSIONS = {
     "text": (".txt",),
     "image": (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".bmp", ".gif"),
     "audio": (".wav", ".flac", ".ogg", ".mp3"),
-    "video": (".mp4", ".webm", ".avi", ".mkv"),
+    "video": clips.ENDINGS,
     "points": (".ply", ".off", ".obj", ".stl", ".xyz", ".las", ".laz", ".pcd"),
     "array": (".npy", ".npz"),
 }

@@ -57,7 +57,7 @@ def infer(
             raise BadInput(f"--horizon {horizon}: expected the number of steps to forecast, at least 1")
         return infer_long(table, targets, Long(time, series, horizon), group=group)
     split = Split(column=_split_column(table, targets), group=group, time=time)
-    fields = tuple(_field(column, split) for column in columns(table, targets))
+    fields = tuple(field for column in columns(table, targets) for field in _fields(column, split))
     fields = with_events(table, fields, TIME_NAMES)
     fields = _with_masked(table, _with_pasts(table, _with_times(table, fields)))
     for field in fields:
@@ -172,22 +172,29 @@ def _steps(cells: pl.Series) -> pl.Series:
     return (cells.list.first() if nested else cells).list.len()
 
 
-def _field(column: Column, split: Split) -> Field:
+def _fields(column: Column, split: Split) -> list[Field]:
+    """The field of a column, and those that are derived from it."""
     if column.target:
-        reading = read_column(column)
-        return _as_field(column, reading, "target")
+        return [_as_field(column, read_column(column), "target")]
+    if column.name in (split.column, split.group, split.time):
+        return [_of_split(column, split)]
+    reading = read_column(column)
+    found = [_as_field(column, reading, "input" if reading.modality else "ignore")]
+    for name, other in reading.derived.items():
+        found.append(replace(_as_field(column, other, "input"), name=f"{column.name}.{name}"))
+    return found
+
+
+def _of_split(column: Column, split: Split) -> Field:
     if column.name == split.column:
         return Field(column.name, None, "ignore", (column.name,), reason="says train, validation or test")
     if column.name == split.group:
         return Field(column.name, None, "ignore", (column.name,), reason="groups the rows: a group is on one side")
-    if column.name == split.time:
-        date = find_dates(column.cells)
-        if not date and not column.cells.dtype.is_numeric():
-            raise BadInput(f"time column {column.name!r}: expected numbers or dates, got {column.cells[0]!r}")
-        reading = Reading("number", {"date": date} if date else {}, "orders the rows: the last ones are test")
-        return _as_field(column, reading, "ignore")
-    reading = read_column(column)
-    return _as_field(column, reading, "input" if reading.modality else "ignore")
+    date = find_dates(column.cells)
+    if not date and not column.cells.dtype.is_numeric():
+        raise BadInput(f"time column {column.name!r}: expected numbers or dates, got {column.cells[0]!r}")
+    reading = Reading("number", {"date": date} if date else {}, "orders the rows: the last ones are test")
+    return _as_field(column, reading, "ignore")
 
 
 def _as_field(column: Column, reading: Reading, role: str) -> Field:

@@ -1,47 +1,35 @@
 """How a column is read, by rules: the first one that fits wins.
 
-Not concerned with the table around it: targets, groups and splits are chosen in `infer.py`.
+Not concerned with what stands in files (`file_kinds.py`), nor with the table around it: targets, groups and splits are
+chosen in `infer.py`.
 """
 
 import re
-import warnings
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 from os.path import splitext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
 
-from perceivers.arrays import array_names, array_shape
 from perceivers.data.dates import find_dates, unlike_dates
+from perceivers.data.file_kinds import FILES, Reading
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.infer_events import are_events
 from perceivers.data.sources import Table, resolve
 from perceivers.errors import Unreadable
 
-SAMPLE_CELLS, SAMPLE_FILES, SAMPLE_OPENED = 10_000, 1_000, 100
+SAMPLE_CELLS, SAMPLE_FILES = 10_000, 1_000
 FILES_SHARE = 0.9
 LONG_WORDS = 3  # strings with a median of more words are text
 TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
 CLASSES, ROWS_PER_CLASS = 20, 10  # integers with at most so many values of at least so many rows are classes
-LONGEST_SIDE = 128  # larger pictures are scaled down
 ID_NAME = re.compile(r"(?i:(^|[\W_])(id|uuid|guid)$)|[a-z](Id|ID)$")
 WRITTEN_ARRAY = r"^\s*\[\s*\[\s*\["
 WRITTEN_LIST = r"^\s*\[(?:[\s\d\[\],.eE+-]|null|NaN)*\]\s*$"
-
-
-class Reading(NamedTuple):
-    """How a column is read. `modality` is None where it is not."""
-
-    modality: str | None
-    options: Mapping[str, Any]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -130,17 +118,7 @@ def _files(column: Column) -> Reading | None:
     if len(paths) < FILES_SHARE * len(names):
         where = (column.root or Path.cwd()).resolve()
         return Reading(None, {}, f"names of {kind} files, but only {len(paths)} of {len(names)} are in {where}")
-    if kind == "image":
-        return _pictures(paths)
-    if kind == "audio":
-        return _sounds(paths)
-    if kind == "points":
-        return Reading("points", {}, "names of files of points or meshes")
-    if kind == "text":
-        return Reading("text", {"files": True}, "names of text files")
-    if kind == "array":
-        return _arrays(paths)
-    return _not_yet(kind, f"names of {kind} files")
+    return FILES[kind](paths)
 
 
 def _found(root: Path | None, name: str) -> Path | None:
@@ -150,65 +128,9 @@ def _found(root: Path | None, name: str) -> Path | None:
         return None
 
 
-def _pictures(paths: list[Path]) -> Reading:
-    """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
-    from PIL import Image
-
-    chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE_OPENED]
-    sides = []
-    for i in chosen:
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(paths[i]) as picture:
-                sides.append(max(picture.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # reading will name it
-    side = int(np.median(sides)) if sides else 0
-    if side > LONGEST_SIDE:
-        reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}"
-        return Reading("image", {"resize": LONGEST_SIDE}, reason)
-    return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
-
-
-def _sounds(paths: list[Path]) -> Reading:
-    """By the headers of a sample."""
-    import soundfile
-
-    headers = []
-    for i in np.random.default_rng(0).permutation(len(paths))[:SAMPLE_OPENED]:
-        with suppress(OSError, soundfile.SoundFileError):
-            headers.append(soundfile.info(paths[i]))
-    if not headers:
-        return Reading("audio", {}, "names of sound files")
-    seconds, rate = np.median([header.duration for header in headers]), np.median([h.samplerate for h in headers])
-    return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
-
-
 def _events(column: Column) -> Reading | None:
     reason = are_events(column.cells)
     return Reading("events", {}, reason) if reason else None
-
-
-def _arrays(paths: list[Path]) -> Reading:
-    """By the headers: series of rank 1 and 2, else arrays."""
-    shapes = Counter(shape for path in paths if (shape := array_shape(path)))
-    if not shapes:
-        several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
-        names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
-        return Reading("array", {"files": True}, f"names of files of arrays{names}")
-    ranks = sorted({len(shape) for shape in shapes})
-    if ranks[-1] <= 2:
-        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
-    usual = " × ".join(map(str, shapes.most_common(1)[0][0]))
-    return Reading(
-        "array", {"files": True}, f"names of files of arrays, {usual if len(shapes) == 1 else f'most {usual}'}"
-    )
-
-
-def _inside(path: Path) -> list[str]:
-    try:
-        return array_names(path)
-    except (OSError, ValueError):
-        return []
 
 
 def _nested(column: Column) -> Reading | None:
@@ -307,10 +229,6 @@ def _numbers(column: Column) -> Reading:
 
 def _labels(column: Column) -> dict[str, Any]:
     return {"labels": "one"} if column.target else {}
-
-
-def _not_yet(modality: str, what: str) -> Reading:
-    return Reading(None, {}, f"{what}: {modality}, which this version does not read yet")
 
 
 def _of(column: Column) -> str:

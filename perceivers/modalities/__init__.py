@@ -19,8 +19,22 @@ from perceivers.modalities.number import Number
 from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
+from perceivers.modalities.video import Video
 
-KINDS = (Text(), Image(), Audio(), Points(), Array(), Number(), Category(), Series(), Events(), Masked(), Asked())
+KINDS = (
+    Text(),
+    Image(),
+    Audio(),
+    Video(),
+    Points(),
+    Array(),
+    Number(),
+    Category(),
+    Series(),
+    Events(),
+    Masked(),
+    Asked(),
+)
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 
 

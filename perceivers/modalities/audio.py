@@ -22,11 +22,11 @@ from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
+from perceivers.modalities.windows import piece, starts, windows
 
 HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
 LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
 LEAST_SECONDS, MOST_SECONDS = 0.1, 10.0  # of a window
-OVERLAP = 8  # neighbouring windows share 1/8
 SHIFT, TIMES, TIME, BAND = 0.1, 2, 0.1, 0.15  # at most: of the length; spans, each of the length; of the bands
 GAIN, CLEAN, NOISY = 6.0, 60.0, 10.0  # dB: louder or softer; the noise added is so far below the sound
 NOISE = 2**17
@@ -119,15 +119,10 @@ class Audio(Modality):
 
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `seconds`, the last one flush with the end."""
-        if example is None:
-            return [example]
-        longest = _longest(field)
-        return [example[start : start + longest] for start in _starts(len(example), longest)]
+        return windows(example, _longest(field))
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
-        longest = _longest(field)
-        start = int(uniform * max(1, len(example) - longest + 1))
-        return example[start : start + longest]
+        return piece(example, _longest(field), uniform)
 
     def size(self, field: Any, cell: Any) -> int:
         found = sounds.header(cell)
@@ -212,21 +207,13 @@ def _longest(field: Any) -> int:
     return max(1, round(field.options["seconds"] * field.options["rate"]))
 
 
-def _starts(length: int, longest: int) -> list[int]:
-    """Where the windows of a sound begin."""
-    if length <= longest:
-        return [0]
-    last = length - longest
-    return [*range(0, last, longest - longest // OVERLAP), last]
-
-
 def _on_time(weights: Float[np.ndarray, "w m"], length: int, longest: int, token: int) -> Float[np.ndarray, " n"]:
     """The weights of tokens, for each window, at each twentieth of a token of the whole sound; windows are averaged."""
     steps = max(1, token // 20)
     total, count = np.zeros(-(-length // steps)), np.zeros(-(-length // steps))
-    starts = _starts(length, longest)
+    begins = starts(length, longest)
     for i, window in enumerate(weights):
-        start = starts[min(i, len(starts) - 1)]
+        start = begins[min(i, len(begins) - 1)]
         at = np.arange(start // steps, -(-min(start + longest, length) // steps))
         total[at] += window[np.clip((at * steps - start) // token, 0, len(window) - 1)]
         count[at] += 1

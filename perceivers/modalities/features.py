@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool3d, interpolate
 
 from perceivers.modalities.recordings import Recording
 from perceivers.modalities.text import decode
@@ -23,6 +23,7 @@ from perceivers.modalities.waveform import log_mel
 
 MOST_TERMS = 20_000
 OWN_SIDE, SIDE = 32, 16
+CLIP = (4, 8, 8)
 STEPS = 64
 MEL_BANDS, STRETCHES = 40, 4
 DISTANCE_BINS, PAIRS = 32, 4_096
@@ -100,6 +101,30 @@ class Thumbnails(TransformerMixin, BaseEstimator):
             return pixels.astype(np.float32).ravel()
         picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
         return interpolate(picture, self.size_, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy().ravel()
+
+
+class Motion(TransformerMixin, BaseEstimator):
+    """Clips (t h w c), uint8 or in [0, 1] → means of 4 × 8 × 8 blocks of time and space, and at 8 × 8 places the mean
+    change from frame to frame; 0 where missing.
+    """
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def fit(self, examples: Sequence[np.ndarray | None], y: Any = None) -> "Motion":
+        return self
+
+    def transform(self, examples: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([self._flat(example) for example in examples])
+
+    def _flat(self, example: np.ndarray | None) -> np.ndarray:
+        t, h, w = CLIP
+        if example is None:
+            return np.zeros((t + 1) * h * w * self.channels, np.float32)
+        clip = torch.from_numpy(example / np.float32(255) if example.dtype == np.uint8 else example).permute(3, 0, 1, 2)
+        means = adaptive_avg_pool3d(clip, CLIP)
+        changes = clip.diff(dim=1).abs() if clip.shape[1] > 1 else torch.zeros_like(clip)
+        return torch.cat([means, adaptive_avg_pool3d(changes, (1, h, w))], dim=1).numpy().ravel()
 
 
 def ends() -> FunctionTransformer:

@@ -3,9 +3,6 @@
 Not concerned with how files and arrays become pixels (`pixels.py`), nor with asking for an image: it is an input.
 """
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -21,14 +18,13 @@ from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
 from perceivers.modalities.array_input import ArrayTokens, inside
 from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, one_of, positive
-from perceivers.modalities.shaded import Picture, Plain, Shaded, shades
+from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
 
 SAMPLE = 200  # pictures of train that `fit` reads
 TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
 PATCHES = (1, 2, 4, 8, 16, 32)
 SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
 CONTRAST, BRIGHTNESS = 0.2, 0.1
-DRAWN = 160
 
 
 class Image(Modality):
@@ -120,13 +116,8 @@ class Image(Modality):
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """Shifts, scales and turns each picture a little, about its own centre, and changes contrast and brightness."""
-        draws = uniform("affine", 5) * 2 - 1
-        changed = _sample(part["pixels"], part["sizes"], _affine(draws, field.options["flip"]))
-        colours = 3 if field.options["channels"] == 4 else field.options["channels"]  # alpha stays
-        light = (uniform("light", 2) * 2 - 1)[:, :, None, None, None]
-        mean = part["pixels"].new_tensor(field.options["mean"])[:colours]
-        lit = (changed[..., :colours] - mean) * (1 + CONTRAST * light[:, 0]) + mean + BRIGHTNESS * light[:, 1]
-        changed = torch.cat([lit.clamp(0, 1), changed[..., colours:]], dim=-1)
+        changed = moved(part["pixels"], part["sizes"], uniform, field.options["flip"])
+        changed = lit(changed, field.options["mean"], uniform)
         return {**part, "pixels": changed * inside(part["sizes"], changed.shape[1:3]).unsqueeze(-1)}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
@@ -143,18 +134,7 @@ class Image(Modality):
         if example is None:
             return "–"
         h, w = example.shape[:2]
-        scale = DRAWN / max(h, w)
-        picture = pixels.as_picture(example)
-        if scale < 1:
-            picture.thumbnail((DRAWN, DRAWN))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        name = html.escape(f"{w} × {h} pixels", quote=True)
-        return (
-            f'<img src="data:image/png;base64,{data}" alt="{name}" title="{name}" width="{max(1, round(w * scale))}" '
-            f'height="{max(1, round(h * scale))}" style="image-rendering: pixelated">'
-        )
+        return img(pixels.as_picture(example), SIDE, f"{w} × {h} pixels")
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
         """The picture at the size that the model sees; a pixel has the shade of its patch."""
@@ -183,6 +163,22 @@ class Image(Modality):
         from perceivers.modalities import features
 
         return features.Thumbnails(field.options["channels"])
+
+
+def moved(
+    array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], uniform: Uniform, flip: bool
+) -> Float[Tensor, "b h w c"]:
+    """Each picture shifted, scaled and turned a little, about its own centre; with `flip` half of them are mirrored."""
+    return _sample(array, sizes, _affine(uniform("affine", 5) * 2 - 1, flip))
+
+
+def lit(array: Float[Tensor, "b *any c"], mean: Sequence[float], uniform: Uniform) -> Float[Tensor, "b *any c"]:
+    """Each with another contrast about `mean` and another brightness, one for all of it; alpha stays."""
+    colours = 3 if len(mean) == 4 else len(mean)
+    contrast, brightness = (light.view(-1, *[1] * (array.ndim - 1)) for light in (uniform("light", 2) * 2 - 1).T)
+    centre = array.new_tensor(mean)[:colours]
+    changed = (array[..., :colours] - centre) * (1 + CONTRAST * contrast) + centre + BRIGHTNESS * brightness
+    return torch.cat([changed.clamp(0, 1), array[..., colours:]], dim=-1)
 
 
 def _affine(draws: Float[Tensor, "b 5"], flip: bool) -> Float[Tensor, "b 2 3"]:

@@ -106,10 +106,10 @@ def _from_array(cell: Any) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or not array.size:
         raise Unreadable(f"an array of shape {np.shape(cell)} came, expected (h w) or (h w c), none of them 0")
-    return _scaled(array)
+    return scaled(array)
 
 
-def _scaled(array: np.ndarray) -> np.ndarray:
+def scaled(array: np.ndarray) -> np.ndarray:
     """uint8 as it is; bool, uint16, and other integers and floats in their range as uint8 or float32 in [0, 1]."""
     if array.dtype == np.uint8:
         return array
@@ -162,7 +162,7 @@ def _from_file(path: Path, max_pixels: int) -> np.ndarray:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise Unreadable(f"{path}: damaged or cut short: {reason}") from error
     try:
-        return _scaled(array if array.ndim == 3 else array[..., None])
+        return scaled(array if array.ndim == 3 else array[..., None])
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from error
 

@@ -12,10 +12,13 @@ import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 COLOUR = (255, 106, 0)
 STRENGTH = 0.75  # how much of the colour covers what is shaded fully
@@ -53,10 +56,11 @@ class Plain(Shaded):
 
 @dataclass(frozen=True)
 class Picture(Shaded):
-    """Pixels (h w 3) with a weight each (h w)."""
+    """Pixels (h w 3) with a weight each (h w); on a page their longest side is `side` pixels."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     weights: Float[np.ndarray, "h w"]
+    side: int = SIDE
 
     def blended(self) -> UInt8[np.ndarray, "h w 3"]:
         """The picture in grey, with the colour over it where weights are high."""
@@ -68,18 +72,7 @@ class Picture(Shaded):
         from PIL import Image
 
         h, w = self.weights.shape
-        scale = SIDE / max(h, w)
-        picture = Image.fromarray(self.blended())
-        if scale < 1:
-            picture.thumbnail((SIDE, SIDE))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return (
-            f'<img src="data:image/png;base64,{data}" alt="attention on {w} × {h} pixels" '
-            f'width="{max(1, round(w * scale))}" height="{max(1, round(h * scale))}" '
-            'style="image-rendering: pixelated">'
-        )
+        return img(Image.fromarray(self.blended()), self.side, f"attention on {w} × {h} pixels")
 
     def draw(self, axes: Any) -> None:
         axes.axis("off")
@@ -156,6 +149,20 @@ class Curve(Shaded):
             axes.axvspan(left, right, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0)
         for channel in self.values.T:
             axes.plot(self.times, _unit(channel), color="#444", linewidth=1)
+
+
+def img(picture: "Image.Image", longest: int, name: str) -> str:
+    """A picture as HTML, its longest side `longest` pixels of a page; larger ones are scaled down."""
+    scale, (w, h) = longest / max(picture.size), picture.size
+    if scale < 1:
+        picture.thumbnail((longest, longest))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    data, name = base64.b64encode(buffer.getvalue()).decode("ascii"), html.escape(name, quote=True)
+    return (
+        f'<img src="data:image/png;base64,{data}" alt="{name}" title="{name}" width="{max(1, round(w * scale))}" '
+        f'height="{max(1, round(h * scale))}" style="image-rendering: pixelated">'
+    )
 
 
 def shades(weights: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:

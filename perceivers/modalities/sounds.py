@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from perceivers import clips
 from perceivers.arrays import read_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
@@ -31,6 +32,9 @@ class Header(NamedTuple):
 
 def header(cell: Any) -> Header | None:
     """Of a file, its header alone; None where missing. Raises Unreadable."""
+    if _is_clip(cell):
+        found = clips.sound_header(cell)
+        return None if found is None else Header(round(found.seconds * found.rate), found.channels, found.rate)
     if isinstance(cell, Path) and cell.suffix.lower() != ".npy":
         with _open(cell) as file:
             return Header(file.frames, file.channels, file.samplerate)
@@ -45,6 +49,9 @@ def read(cell: Any, rate: int, max_seconds: float) -> Float[np.ndarray, "n c"] |
     """
     if not isinstance(cell, Path) or cell.suffix.lower() == ".npy":
         return _from_array(cell)
+    if _is_clip(cell):
+        heard = clips.sound(cell, max_seconds)
+        return None if heard is None else resample(*heard, rate)
     with _open(cell) as file:
         if file.frames > max_seconds * file.samplerate:
             seconds = file.frames / file.samplerate
@@ -77,6 +84,11 @@ def as_channels(samples: Float[np.ndarray, "n c"], channels: int) -> Float[np.nd
     if came == 1:
         return np.repeat(samples, channels, axis=1)
     raise Unreadable(f"a sound of {came} channels came, expected {channels} or 1: `channels: 1` takes the mean of all")
+
+
+def _is_clip(cell: Any) -> bool:
+    """Whether the sound is that of a clip; None stands for a silent one's."""
+    return isinstance(cell, Path) and cell.suffix.lower() in clips.ENDINGS
 
 
 def _open(path: Path) -> Any:

@@ -31,9 +31,9 @@ from perceivers.modalities.base import (
     positive,
 )
 from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
+from perceivers.modalities.windows import piece, starts, windows
 
 LEAST_BYTES, MOST_BYTES = 16, 8_192
-OVERLAP = 8  # neighbouring windows share 1/8 of their bytes
 PATCH = 4  # bytes a token
 NGRAMS = (2, 3, 4, 5)
 HASH_ROWS = 2**15
@@ -85,15 +85,10 @@ class Text(Modality):
 
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `max_bytes`, the last one flush with the end."""
-        if example is None:
-            return [example]
-        longest = field.options["max_bytes"]
-        return [example[start : start + longest] for start in _starts(len(example), longest)]
+        return windows(example, field.options["max_bytes"])
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
-        longest = field.options["max_bytes"]
-        start = int(uniform * max(1, len(example) - longest + 1))
-        return example[start : start + longest]
+        return piece(example, field.options["max_bytes"], uniform)
 
     def size(self, field: Any, cell: Any) -> int:
         if isinstance(cell, Path):
@@ -156,20 +151,12 @@ def decode(example: np.ndarray | None) -> str:
     return "" if example is None else example.tobytes().decode("utf-8", errors="replace")
 
 
-def _starts(length: int, longest: int) -> list[int]:
-    """Where the windows of a text begin."""
-    if length <= longest:
-        return [0]
-    last = length - longest
-    return [*range(0, last, longest - longest // OVERLAP), last]
-
-
 def _on_bytes(weights: Float[np.ndarray, "w m"], length: int, longest: int) -> Float[np.ndarray, " n"]:
     """The weights of tokens, for each window, as weights of bytes: a token's is shared by its bytes."""
-    starts = _starts(length, longest)
+    begins = starts(length, longest)
     total, count = np.zeros(length), np.zeros(length)
     for i, window in enumerate(weights):
-        part = slice(start := starts[min(i, len(starts) - 1)], start + longest)
+        part = slice(start := begins[min(i, len(begins) - 1)], start + longest)
         total[part] += np.repeat(window / PATCH, PATCH)[: len(total[part])]
         count[part] += 1
     return total / np.maximum(count, 1)

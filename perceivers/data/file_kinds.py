@@ -1,0 +1,116 @@
+"""How a column of names of files is read, by what the headers of a sample say.
+
+Not concerned with telling that a column names files (`rules.py`), nor with reading them for a model.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perceivers import clips
+from perceivers.arrays import array_names, array_shape
+from perceivers.errors import Unreadable
+
+OPENED = 100
+LONGEST_SIDE, LONGEST_CLIP = 128, 64  # larger pictures, and larger clips, are scaled down
+
+
+class Reading(NamedTuple):
+    """How a column is read. `modality` is None where it is not."""
+
+    modality: str | None
+    options: Mapping[str, Any]
+    reason: str
+    derived: Mapping[str, "Reading"] = {}  # by name, what else the same column is read as
+
+
+def _pictures(paths: list[Path]) -> Reading:
+    """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
+    from PIL import Image
+
+    chosen = np.random.default_rng(0).permutation(len(paths))[:OPENED]
+    sides = []
+    for i in chosen:
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(paths[i]) as picture:
+                sides.append(max(picture.size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # reading will name it
+    side = int(np.median(sides)) if sides else 0
+    if side > LONGEST_SIDE:
+        reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}"
+        return Reading("image", {"resize": LONGEST_SIDE}, reason)
+    return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
+
+
+def _sounds(paths: list[Path]) -> Reading:
+    """By the headers of a sample."""
+    import soundfile
+
+    headers = []
+    for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
+        with suppress(OSError, soundfile.SoundFileError):
+            headers.append(soundfile.info(paths[i]))
+    if not headers:
+        return Reading("audio", {}, "names of sound files")
+    seconds, rate = np.median([header.duration for header in headers]), np.median([h.samplerate for h in headers])
+    return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
+
+
+def _arrays(paths: list[Path]) -> Reading:
+    """By the headers: series of rank 1 and 2, else arrays."""
+    shapes = Counter(shape for path in paths if (shape := array_shape(path)))
+    if not shapes:
+        several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
+        names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
+        return Reading("array", {"files": True}, f"names of files of arrays{names}")
+    ranks = sorted({len(shape) for shape in shapes})
+    if ranks[-1] <= 2:
+        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
+    usual = " × ".join(map(str, shapes.most_common(1)[0][0]))
+    return Reading(
+        "array", {"files": True}, f"names of files of arrays, {usual if len(shapes) == 1 else f'most {usual}'}"
+    )
+
+
+def _inside(path: Path) -> list[str]:
+    try:
+        return array_names(path)
+    except (OSError, ValueError):
+        return []
+
+
+def _films(paths: list[Path]) -> Reading:
+    """By the headers of a sample. Their sound is an input of its own where at least half of them have some."""
+    headers = []
+    for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
+        with suppress(Unreadable):
+            headers.append(clips.header(paths[i]))
+    if not headers:
+        return Reading("video", {}, "names of clips")
+    seconds, rate = (np.median([getattr(header, name) for header in headers]) for name in ("seconds", "rate"))
+    side = int(np.median([max(header.height, header.width) for header in headers]))
+    resize = LONGEST_CLIP if side > LONGEST_CLIP else None
+    scaled = f": scaled down to {resize}" if resize else ""
+    reason = (
+        f"names of clips, the median {seconds:.1f} s at {rate:.3g} frames a second, the longest side {side}{scaled}"
+    )
+    sound = {"audio": Reading("audio", {}, "the sound of the clips")}
+    heard = sum(header.sound for header in headers) >= len(headers) / 2
+    return Reading("video", {"resize": resize}, reason, sound if heard else {})
+
+
+def _points(paths: list[Path]) -> Reading:
+    return Reading("points", {}, "names of files of points or meshes")
+
+
+def _texts(paths: list[Path]) -> Reading:
+    return Reading("text", {"files": True}, "names of text files")
+
+
+FILES = {"image": _pictures, "audio": _sounds, "video": _films, "points": _points, "text": _texts, "array": _arrays}
