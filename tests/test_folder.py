@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 
+import polars as pl
 import pytest
 
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.training import folder as module
-from perceivers.training.folder import RunFolder
+from perceivers.training.folder import RunFolder, named_files
 
 HOLD = """
 import sys, time
@@ -128,3 +131,27 @@ def test_the_difference_of_two_schemas_is_named_by_field(tmp_path):
     assert "(schema.fields.a.role: 'input', now 'ignore'; schema.fields.b.role: 'input', now 'ignore')" in str(
         error.value
     )
+
+
+def test_a_file_that_has_changed_makes_another_run(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"picture")
+    table = Table(pl.DataFrame({"p": ["a.png", "b.png", "a.png", None, "gone.png"], "q": ["c.png"] * 5}), "t", tmp_path)
+    fields = [Field("p", "image", "input", ("p",)), Field("q", "category", "input", ("q",))]
+    files = named_files(table, fields)
+    state = (tmp_path / "a.png").stat()
+    assert list(files) == ["a.png", "b.png", "gone.png"]
+    assert files["a.png"] == [7, state.st_mtime_ns]
+
+    asked = {"fingerprint": "f"}
+    with RunFolder(tmp_path / "run", asked, 0.0, files) as folder:
+        folder.write_config({})
+    with RunFolder(tmp_path / "run", asked, 0.0, named_files(table, fields)) as folder:
+        assert folder.config() is not None
+    os.utime(tmp_path / "b.png", ns=(0, state.st_mtime_ns + 1))
+    (tmp_path / "a.png").unlink()
+    with (
+        pytest.raises(BadInput, match=r"'a\.png' is gone since it began, and 1 more files differ"),
+        RunFolder(tmp_path / "run", asked, 0.0, named_files(table, fields)) as folder,
+    ):
+        folder.config()

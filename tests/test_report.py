@@ -408,3 +408,13 @@ def test_no_better_than_a_constant_is_said(value, says):
     rivals = {"majority class": metric("accuracy", 0.37, 0.3, 0.44), "forest": metric("accuracy", 0.9, 0.8, 0.95)}
     found = verdict.verdict(metric("accuracy", value, value - 0.05, value + 0.05), rivals)
     assert ("it has learned nothing yet" in found) == says
+
+
+def test_a_target_of_dates_is_drawn_as_dates_and_its_errors_in_days(tmp_path):
+    truth = np.linspace(18_000, 18_400, 41)[:, None]
+    found = page(summary(result(number("due", date=True), truth + 2, truth)), tmp_path)
+    assert found.says("is off by 2 days on average")
+    assert found.says("off by 2 days")
+    assert found.says("2019-04-16 00:00:00")
+    assert found.says("predicted − true, days")
+    assert found.says("Nov")  # on an axis: no day is counted from 1970

@@ -1,6 +1,6 @@
 """Numbers and categories: what is read, how it is embedded, asked for and answered."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -48,22 +48,25 @@ def test_a_number_is_read_from_whatever_a_table_holds():
 
 def test_dates_in_strings_of_another_format():
     field = fitted("day", "number", ["31.12.2020", "1.1.2021"], date="%d.%m.%Y")
-    assert modality(field).read(field, "2.1.1970") == 86_400
-    assert modality(field).read(field, date(1970, 1, 2)) == 86_400
+    assert modality(field).read(field, "2.1.1970") == 1
+    assert modality(field).read(field, date(1970, 1, 2)) == 1
     with pytest.raises(Unreadable, match=r"expected a date written as %d\.%m\.%Y"):
         modality(field).read(field, "1970-01-02")
     compact = fitted("day", "number", ["20201231", "20210101"], date="%Y%m%d")
-    assert modality(compact).read_all(compact, ["19700102", None])[0] == 86_400
+    assert modality(compact).read_all(compact, ["19700102", None])[0] == 1
 
 
-def test_dates_are_seconds_since_1970():
+def test_dates_are_days_since_1970_and_errors_are_in_days():
     field = fitted("day", "number", [date(2020, 1, 1), date(2021, 1, 1)], date=True)
     read = modality(field).read
-    expected = (datetime(2026, 11, 23, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    expected = (date(2026, 11, 23) - date(1970, 1, 1)).days
     for cell in (date(2026, 11, 23), datetime(2026, 11, 23), "2026-11-23", "2026-11-23T01:00:00+01:00"):
         assert read(field, cell) == [expected]
     answer = modality(field).columns(field, np.array([[expected], [1e30]]), False)["day"]
     assert answer == [datetime(2026, 11, 23), datetime(9999, 12, 31, 23, 59, 59)]
+    assert modality(field).columns(field, np.array([[0.5 + 1e-9]]), False)["day"] == [datetime(1970, 1, 1, 12)]
+    found = modality(field).metrics(field, np.array([[1.0], [5.0]]), [[3.0], [5.0]], None)
+    assert (found["mae"]["value"], found["unit"]) == (1.0, "days")
 
 
 @pytest.mark.parametrize("cell", [float("inf"), "-inf", "twelve", [1, 2], 10**400, {"a": 1}])

@@ -36,12 +36,13 @@ BINS = 16  # of the piecewise-linear encoding of a number
 LARGEST_TARGET = 1e30  # answers are float32, and errors are squared
 FARTHEST = 1e6  # standard deviations: what is farther away is taken to be there
 EPOCH = datetime(1970, 1, 1)
+DAY = 86_400  # seconds
 SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999: what a datetime holds
 
 
 class Number(Modality):
     """Numbers and dates. Options: `unit`, for people; `date` (True, or how strings write it, such as %d.%m.%Y: values
-    are seconds since 1970, UTC); and of train, for each column, `mean`, `std` and `quantiles` (from the least value to
+    are days since 1970, UTC); and of train, for each column, `mean`, `std` and `quantiles` (from the least value to
     the greatest, at equal shares of the rows).
 
     An example is float64 (k), one value for each column, NaN where missing.
@@ -139,7 +140,7 @@ class Number(Modality):
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         names = self.answered(field)
         if field.options["date"]:
-            return {n: [_moment(seconds) for seconds in c] for n, c in zip(names, answer.T, strict=True)}
+            return {n: [_moment(days) for days in c] for n, c in zip(names, answer.T, strict=True)}
         return {name: column.tolist() for name, column in zip(names, answer.T, strict=True)}
 
     def answered(self, field: Any) -> Sequence[str]:
@@ -149,10 +150,15 @@ class Number(Modality):
         return show.distances()
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
-        """In the field's unit, which `unit` names; dates in seconds."""
+        """In the field's unit, which `unit` names; dates in days."""
         found = metrics.regression(answer, np.reshape(truth, answer.shape), groups)
-        unit = "s" if field.options["date"] else field.options["unit"]
+        unit = unit_of(field)
         return {**found, "unit": unit} if unit else found
+
+
+def unit_of(field: Any) -> str | None:
+    """The unit of a field's values and of their errors, for people."""
+    return "days" if field.options.get("date") else field.options.get("unit")
 
 
 def _check_quantiles(field: Any, k: int) -> None:
@@ -176,7 +182,7 @@ def _values(cells: Sequence[Any], columns: int, how: bool | str) -> np.ndarray:
 
 
 def _number(value: Any, how: bool | str = False) -> float:
-    """A value as a number, dates as seconds. `how` is the format of dates in strings, where it is not ISO 8601."""
+    """A value as a number, dates as days. `how` is the format of dates in strings, where it is not ISO 8601."""
     if is_missing(value):
         return np.nan
     if isinstance(how, str) and isinstance(value, str):
@@ -186,7 +192,7 @@ def _number(value: Any, how: bool | str = False) -> float:
             raise Unreadable(f"{value[:60]!r} came, expected a date written as {how}") from error
     if isinstance(value, date):  # a datetime is one, too
         moment = value if isinstance(value, datetime) else datetime.combine(value, time())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() / DAY
     if not isinstance(value, str | bool | int | float | Decimal | np.number | np.bool_):
         raise Unreadable(f"a {type(value).__name__} came, expected a number or a date")
     try:
@@ -198,8 +204,9 @@ def _number(value: Any, how: bool | str = False) -> float:
         raise Unreadable(f"{str(value)[:60]!r} came, expected a number or a date such as 2026-11-23") from error
 
 
-def _moment(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=float(np.clip(seconds, *SECONDS)))
+def _moment(days: float) -> datetime:
+    """To the second."""
+    return EPOCH + timedelta(seconds=round(float(np.clip(days * DAY, *SECONDS))))
 
 
 def _statistics(values: Float[np.ndarray, " n"]) -> dict[str, Any]:

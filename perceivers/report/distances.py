@@ -4,7 +4,10 @@ Not concerned with categories as targets (`classes.py`).
 """
 
 import numpy as np
+from markupsafe import Markup
 
+from perceivers.data.schema import Field
+from perceivers.modalities.number import unit_of
 from perceivers.report import figures, verdict
 from perceivers.report.examples import EXPLAINED, WRONG, Example, as_written, example, some
 from perceivers.report.panels import Panels
@@ -32,10 +35,17 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
             (summary.row_name(int(result.rows[i])), "gets", answers[i], f"in place of {truths[i]}")
             for i in farthest[:FIRST]
         ],
-        plots=[(name, figures.predicted_and_true(a, t), figures.residuals(a, t)) for name, a, t in columns],
+        plots=[_plots(result.field, name, a, t) for name, a, t in columns],
         wrong_title="The rows that are farthest off",
         wrong=[shown(i) for i in farthest[:WRONG]],
         right_title="Rows drawn at random",
         right=[shown(i) for i in drawn],
         explained=[(int(i), truths[i], None) for i in (*farthest[:EXPLAINED], *drawn[:EXPLAINED])],
     )
+
+
+def _plots(field: Field, name: str, answers: np.ndarray, truth: np.ndarray) -> tuple[str, Markup, Markup]:
+    apart = figures.residuals(answers, truth, unit_of(field))
+    if field.options.get("date"):  # days since 1970
+        answers, truth = ((days * 86_400).astype("datetime64[s]") for days in (answers, truth))
+    return name, figures.predicted_and_true(answers, truth), apart

@@ -40,7 +40,9 @@ def learning_curves(history: Sequence[dict[str, Any]]) -> Markup:
 
 
 def predicted_and_true(answers: np.ndarray, truth: np.ndarray) -> Markup:
-    """A point for each row, at most 1,000 of them (drawn with a seed), and the line where answers are right."""
+    """A point for each row, at most 1,000 of them (drawn with a seed), and the line where answers are right. Numbers
+    or datetime64.
+    """
     rows = np.random.default_rng(0).permutation(len(truth))[:MOST_POINTS]
 
     def draw(axes: Any) -> None:
@@ -52,13 +54,13 @@ def predicted_and_true(answers: np.ndarray, truth: np.ndarray) -> Markup:
     return _figure(draw, "Predicted against true values")
 
 
-def residuals(answers: np.ndarray, truth: np.ndarray) -> Markup:
+def residuals(answers: np.ndarray, truth: np.ndarray, unit: str | None = None) -> Markup:
     """How far answers are off, as a histogram."""
 
     def draw(axes: Any) -> None:
         axes.hist(answers - truth, bins=HISTOGRAM_BINS, color=ACCENT)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set(xlabel="predicted − true", ylabel="rows")
+        axes.set(xlabel=f"predicted − true, {unit}" if unit else "predicted − true", ylabel="rows")
 
     return _figure(draw, "Histogram of residuals")
 
@@ -96,6 +98,7 @@ def _figure(draw: Callable[[Any], None], label: str) -> Markup:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.formatter.useoffset": False,
+        "date.converter": "concise",
     }
     with mpl.rc_context(settings):
         figure = Figure(figsize=SIZE, layout="constrained")

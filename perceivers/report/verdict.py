@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from perceivers.data.schema import Field
 from perceivers.modalities.base import Metrics
 from perceivers.modalities.metrics import LOWER_IS_BETTER
+from perceivers.modalities.number import unit_of
 
 NAMES = {
     "accuracy": "accuracy",
@@ -63,7 +64,7 @@ def value_text(name: str, x: float | None, field: Field) -> str:
         return f"{100 * x:.1f} %"
     if name in SHARES or name == "r2":
         return f"{x:z.3f}"
-    unit = "s" if field.options.get("date") else field.options.get("unit")
+    unit = unit_of(field)
     if unit is None:
         return written(x)
     return f"{written(x)} {unit}²" if name == "mse" else f"{written(x)} {unit}"

@@ -11,30 +11,48 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import polars as pl
 import yaml
 
+from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.files import read_yaml, remove_unfinished, write_atomic
 from perceivers.training.config import Config
 
-CONFIG, METRICS, REPORT = "config.yaml", "metrics.json", "report.html"
+CONFIG, METRICS, REPORT, FILES = "config.yaml", "metrics.json", "report.html", "files.json"
 MOST_SHOWN = 5  # differences
-BEFORE_CONFIG = {"lock", "schema.yaml", "baselines.json", "checkpoints"}  # what a run has before it is planned
+BEFORE_CONFIG = {"lock", "schema.yaml", "baselines.json", "checkpoints", FILES}  # what a run has before it is planned
 FORMAT = 1
 NOTE_SECONDS = 5.0  # so often the time that was spent is noted, for a process may be killed
 
 
 def fingerprint(table: Table) -> str:
-    """SHA-256 of the table's columns and cells (of a file that it names: its path)."""
+    """SHA-256 of the table's columns and cells (of a file that it names: its path; see `named_files`)."""
     buffer = io.BytesIO()
     table.frame.write_ipc(buffer)
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def named_files(table: Table, fields: Iterable[Field]) -> dict[str, list[int]]:
+    """{the cell: [size, time of modification in ns]} of the files that the cells of `fields` name; [] where none is."""
+    root, found = table.root or Path.cwd(), {}
+    for one in fields:
+        for name in one.columns if one.names_files else ():
+            if table.frame[name].dtype == pl.String:
+                for cell in table.frame[name].drop_nulls().unique(maintain_order=True):
+                    try:
+                        state = os.stat(root / cell)
+                        found[cell] = [state.st_size, state.st_mtime_ns]
+                    except (OSError, ValueError):
+                        found[cell] = []
+    return found
 
 
 def asked_of(config: Path) -> dict[str, Any]:
@@ -84,7 +102,8 @@ def _lock(path: Path) -> TextIO:
 
 @dataclass
 class RunFolder:
-    """A folder that one process holds while it trains. `asked` is what makes it this run and no other.
+    """A folder that one process holds while it trains. `asked`, and the `files` of the data, are what makes it this
+    run and no other.
 
     `began`: the start of the command on `time.monotonic`.
     """
@@ -92,6 +111,7 @@ class RunFolder:
     path: Path
     asked: dict[str, Any]
     began: float
+    files: dict[str, list[int]] = field(default_factory=dict)
 
     def __enter__(self) -> "RunFolder":
         lock = self.path / "lock"
@@ -152,7 +172,24 @@ class RunFolder:
             different = [*different[:MOST_SHOWN], f"and {len(different) - MOST_SHOWN} more"]
         if different:
             raise BadInput(f"{self.path}: holds another run ({'; '.join(different)}): choose another --out")
+        self._check_files()
         return content
+
+    def _check_files(self) -> None:
+        """Raises BadInput where a file is another one than when the run began, by size and time of modification."""
+        file, now = self.path / FILES, self.files
+        try:
+            before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise BadInput(f"{file}: damaged: not JSON: {error}: choose another --out") from error
+        if different := [name for name in now if before.get(name) != now[name]]:
+            name, more = different[0], len(different) - 1
+            what = "is gone" if not now[name] else "has changed" if before.get(name) else "was not there"
+            raise BadInput(
+                f"{self.path}: holds a run on other data: {name!r:.200} {what} since it began"
+                f"{f', and {more:,} more files differ' if more else ''} (by size and time of modification): put the "
+                "data back as they were, or choose another --out"
+            )
 
     def resolved(self, stored: dict[str, Any], config: Config) -> Config:
         """The configuration that was written when the run was planned, with the workers of now."""
@@ -163,6 +200,8 @@ class RunFolder:
         return replace(before, training=replace(before.training, workers=config.training.workers))
 
     def write_config(self, resolved: dict[str, Any]) -> None:
+        if self.files:
+            write_atomic(self.path / FILES, json.dumps(self.files, ensure_ascii=False) + "\n")
         content = {"format": FORMAT, "asked": json.loads(json.dumps(self.asked)), **resolved}
         write_atomic(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 

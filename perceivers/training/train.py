@@ -26,7 +26,7 @@ from perceivers.terminal import say
 from perceivers.training import defaults, fitting, reporting
 from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
-from perceivers.training.folder import REPORT, RunFolder, fingerprint
+from perceivers.training.folder import REPORT, RunFolder, fingerprint, named_files
 from perceivers.training.signals import Signals
 from perceivers.training.start import Start, check_options, freeze
 
@@ -122,7 +122,8 @@ def train(
     with Signals(message) as signals:
         table = sources.read(data)
         schema = open_schema(table, targets, group, time_column, schema, series, horizon)
-        with RunFolder(out, _asked(table, schema, config, parts, origin), began) as folder:
+        files = named_files(table, (*schema.inputs, *schema.targets))
+        with RunFolder(out, _asked(table, schema, config, parts, origin), began, files) as folder:
             stored = folder.config()
             if folder.finished:
                 say(f"{out}: finished before; its report is {out / REPORT}")
