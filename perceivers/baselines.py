@@ -97,14 +97,16 @@ def _features(
         maker = modality.baseline(field)
         made = maker.fit_transform([examples[int(row)] for row in train])
         more = maker.transform([examples[int(row)] for row in test])
-        if not issparse(made):
-            scaler = make_pipeline(SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
-            made, more = scaler.fit_transform(made), scaler.transform(more)
         pairs.append((made, more))
+    dense = [pair for pair in pairs if not issparse(pair[0])]
+    if dense:
+        made, more = (np.hstack(side) for side in zip(*dense, strict=True))
+        scaler = make_pipeline(SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
+        made, more = scaler.fit_transform(made), scaler.transform(more)
+        if len(dense) == len(pairs):
+            return made, more
+        pairs = [(made, more), *(pair for pair in pairs if issparse(pair[0]))]
     sides = list(zip(*pairs, strict=True))
-    if not any(issparse(block) for block in sides[0]):
-        first, second = (np.hstack(side) for side in sides)
-        return first, second
     first, second = (hstack([csr_array(block) for block in side]).tocsr() for side in sides)
     wide = sum(block.shape[1] for block in sides[0]) > WIDE
     return (first, second) if wide else (first.toarray(), second.toarray())

@@ -3,10 +3,12 @@
 Not concerned with drawing it (`perceivers.report`) nor with the definitions of metrics (`modalities/metrics.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from perceivers.data.checks import nearest
 from perceivers.data.loading import Rows, with_target
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
@@ -41,7 +43,8 @@ def evaluate(model: Model, table: Table, ids: np.ndarray | None = None) -> tuple
     Raises BadInput where a column is missing or no row has a target.
     """
     schema = model.schema
-    require_columns(table, (*schema.inputs, *schema.targets))
+    require_columns(table, schema.inputs)
+    _require_truth(table, schema.targets)
     ids = np.arange(len(table.frame)) if ids is None else ids
     targets = [with_unknown(field, table, ids) for field in schema.targets]
     rows = Rows(table, (*schema.inputs, *targets), modality)
@@ -52,6 +55,21 @@ def evaluate(model: Model, table: Table, ids: np.ndarray | None = None) -> tuple
     if not len(read):
         raise BadInput(f"no row can be read; the first: {next(iter(rows.failed.values()))}")
     return [_one(field, table, rows, read, found[field.name], schema.split.group) for field in targets], rows
+
+
+def _require_truth(table: Table, targets: Sequence[Field]) -> None:
+    """Raises BadInput where the table lacks what the answers are compared with."""
+    for field in targets:
+        for column in field.columns:
+            if column not in table.frame.columns:
+                if table.frame.columns == ["path"]:
+                    mend = f"put the files into a folder for each {column}: NAME/file"
+                else:
+                    mend = f"give a table that has it{nearest(column, table.frame.columns)}"
+                raise BadInput(
+                    f"{table.name}: no column {column!r}, the truth that answers are compared with: {mend}; "
+                    "predict needs none"
+                )
 
 
 def with_unknown(field: Field, table: Table, ids: np.ndarray) -> Field:

@@ -16,6 +16,7 @@ from perceivers.errors import BadInput
 
 DEEPEST_YAML = 50
 LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+DUMPER: Any = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
 
 
 def check_place(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from perceivers.errors import BadInput
-from perceivers.files import read_yaml
+from perceivers.files import DUMPER, read_yaml
 
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
@@ -108,7 +108,9 @@ class Schema:
 
     def to_yaml(self) -> str:
         def row(value: Any) -> str:
-            return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
+            return yaml.dump(
+                value, None, DUMPER, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+            )
 
         content = self.to_dict()
         lines = [f"format: {content['format']}", "fields:"]

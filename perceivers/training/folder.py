@@ -23,7 +23,7 @@ import yaml
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.files import read_yaml, remove_unfinished, write_atomic
+from perceivers.files import DUMPER, read_yaml, remove_unfinished, write_atomic
 from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT, FILES = "config.yaml", "metrics.json", "report.html", "files.json"
@@ -203,7 +203,7 @@ class RunFolder:
         if self.files:
             write_atomic(self.path / FILES, json.dumps(self.files, ensure_ascii=False) + "\n")
         content = {"format": FORMAT, "asked": json.loads(json.dumps(self.asked)), **resolved}
-        write_atomic(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        write_atomic(self.path / CONFIG, yaml.dump(content, None, DUMPER, sort_keys=False, allow_unicode=True))
 
     @property
     def spent(self) -> float:
