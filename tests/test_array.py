@@ -299,7 +299,7 @@ def test_changes_in_training_are_small_noise_and_hidden_patches():
         (
             RNG.normal(size=(2, 3, 5, 7)),
             ["t", "z", "y", "x"],
-            ["y ↓ x →, largest over t, z", "z ↓ x →, largest over t, y", "z ↓ y →, largest over t, x"],
+            ["y ↓ x →, largest over 2 others", "z ↓ x →, largest over 2 others", "z ↓ y →, largest over 2 others"],
         ),
     ],
 )
@@ -333,6 +333,14 @@ def test_weights_are_drawn_where_the_patches_are():
     expected = np.zeros((6, 9))
     expected[2:4, 8:] = 1
     np.testing.assert_array_equal(plane.weights, expected)
+
+
+def test_weights_behind_each_other_add_up():
+    cell = RNG.random((4, 3, 5))
+    weights = RNG.random((4, 3, 5))
+    planes = ARRAY.shaded(field_of([cell], axes=["z", "y", "x"]), cell, weights.reshape(1, -1)).planes
+    for plane, axis in zip(planes, (0, 1, 2), strict=True):
+        np.testing.assert_allclose(plane.weights, weights.sum(axis) / weights.sum(axis).max())
 
 
 def test_features_of_baselines_are_means_of_blocks():

@@ -127,6 +127,11 @@ def test_lists_in_lists_are_series_and_deeper_ones_arrays(write):
     assert field(cells).reason.startswith("nested lists of numbers")
 
 
+def test_the_sizes_of_nested_lists_are_shown_also_where_they_differ():
+    data = table(a=[[[[0.5, x]], [[1.0]], []] for x in range(N)])
+    assert "e.g. 3 × 1 × 2 " in describe(data, infer(data))
+
+
 # Dates ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("cells", "how"),

@@ -249,12 +249,23 @@ def _shown(cells: pl.Series, field: Field) -> str:
         return _shown_series(cells)
     if field.modality == "events" and isinstance(cells.dtype, pl.List):
         return f"{_span(cells.list.len())} events"
+    if field.modality == "array" and isinstance(cells.dtype, pl.List):
+        return f"e.g. {' × '.join(map(str, _sizes(cells.head(1).to_list()[0])))}"
     if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
         counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
         return f"{len(counts):,}: {', '.join(map(_category, counts[cells.name].head(8)))}"
     return f"e.g. {' '.join(str(cells.head(1).to_list()[0]).split())}"
+
+
+def _sizes(cell: Any) -> list[int]:
+    """How long nested lists are, by the first one of each."""
+    sizes = []
+    while isinstance(cell, list):
+        sizes.append(len(cell))
+        cell = cell[0] if cell else None
+    return sizes
 
 
 def _shown_series(cells: pl.Series) -> str:

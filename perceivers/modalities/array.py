@@ -177,7 +177,7 @@ class Array(Modality):
         return "–" if example is None else Planes.of(example, None, places(field.options["axes"])).html()
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
-        """The planes of `draw`; an element has the shade of its patch, and what is behind it the largest."""
+        """The planes of `draw`; an element has the shade of its patch; shades behind each other add up."""
         example = self.read(field, cell)
         if example is None:
             return Plain("–")

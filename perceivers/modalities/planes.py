@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from perceivers.modalities.shaded import Picture, Shaded
+from perceivers.modalities.shaded import Picture, Shaded, shades
 
 SIDE, GAP, LINE = 150, 12, 14  # of a plane in an SVG, between two, and the height of what stands below it
 MOST_PLANES, MOST_CELLS = 3, 300  # along a side: of longer ones, every so many elements is drawn
@@ -34,7 +34,7 @@ class Planes(Shaded):
         cls, array: Float[np.ndarray, "*s k"], weights: Float[np.ndarray, "*s"] | None, axes: Sequence[str]
     ) -> "Planes":
         """One axis: channels × axis. Two: a plane for each of the first three channels. More: of pairs of the last
-        three axes, the largest value over all other axes and channels. Weights of None are 0; the largest counts.
+        three axes, the largest value over all other axes and channels, and the sum of weights. Weights of None are 0.
         """
         weights = np.zeros(array.shape[:-1]) if weights is None else weights
         found = {1: _of_line, 2: _of_plane}.get(len(axes), _of_space)(array.astype(np.float64), weights, axes)
@@ -95,10 +95,10 @@ def _of_space(array: Float[np.ndarray, "*s k"], weights: Float[np.ndarray, "*s"]
     space = range(len(axes))
     for pair in sorted(combinations(space[-3:], 2), reverse=True)[:MOST_PLANES]:
         others = tuple(axis for axis in space if axis not in pair)
-        rest = ", ".join(axes[axis] for axis in others)
+        rest = axes[others[0]] if len(others) == 1 else f"{len(others)} others"
         largest = np.max(np.where(np.isnan(array), -np.inf, array), axis=(*others, len(axes)))
         title = f"{axes[pair[0]]} ↓ {axes[pair[1]]} →, largest over {rest}"
-        found.append((title, np.where(np.isinf(largest), np.nan, largest), weights.max(axis=others)))
+        found.append((title, np.where(np.isinf(largest), np.nan, largest), shades(weights.sum(axis=others))))
     return found
 
 
