@@ -48,7 +48,8 @@ class FieldExplanation:
     """One input field of one answer.
 
     `change` (c): the field's Shapley value, in log-probability of the answer or in the target's units. `share`: of
-    the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined.
+    the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined, as
+    is the only one of a model.
     `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
     `shaded()`: the field's cell with the attention drawn on it.
     """
@@ -63,7 +64,7 @@ class FieldExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One answer of one row: what it is, and its fields in the schema's order."""
+    """One answer of one row: what it is, and its fields in the schema's order. `row` is an index, from 0."""
 
     row: int
     target: Field
@@ -71,7 +72,7 @@ class Explanation:
     fields: list[FieldExplanation]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `explain --json` writes it."""
+        """As `explain --json` writes it: the row counted from 1, as in all that is printed."""
         fields = {
             f.field.name: {
                 "share": f.share,
@@ -81,7 +82,7 @@ class Explanation:
             }
             for f in self.fields
         }
-        return {"row": self.row, "target": self.target.name, "answer": self.answer, "fields": fields}
+        return {"row": self.row + 1, "target": self.target.name, "answer": self.answer, "fields": fields}
 
 
 def explain(model: Model, table: Table) -> tuple[list[Explanation], dict[int, str]]:
@@ -148,6 +149,8 @@ def _inputs(model: Model, rows: Rows, row: int) -> Batch:
 
 
 def _examined(model: Model, attention: dict[str, float]) -> list[Field]:
+    if len(attention) == 1:
+        return []
     kept = sorted(attention, key=lambda name: -attention[name])[:MOST_FIELDS]
     return [field for field in model.schema.inputs if field.name in kept]
 
@@ -179,7 +182,7 @@ def coalitions(count: int) -> tuple[Bool[np.ndarray, "s f"], Float[np.ndarray, "
     (Castro, Gómez and Tejada 2009; Mitchell et al. 2022, section 3.2, for the reverses). The whole set is among them.
     """
     steps = _all_steps(count) if count <= EXACT else _sampled_steps(count)
-    places: dict[frozenset[int], int] = {}
+    places: dict[frozenset[int], int] = {frozenset(): 0}
     found = []
     for field, before, weight in steps:
         without = places.setdefault(before, len(places))
@@ -254,10 +257,8 @@ def sample_size(model: Model, rows: Rows, row: int) -> int:
 def average(explanations: list[Explanation]) -> Average:
     """Of one target. The share is that of the mean |change|, so that rows in which much changes count more."""
     fields = [f.field for f in explanations[0].fields]
-    nothing = np.zeros(next((len(f.change) for f in explanations[0].fields if f.change is not None), 1))
-    sizes = np.mean(
-        [[np.abs(nothing if f.change is None else f.change) for f in e.fields] for e in explanations], axis=0
-    )
+    nothing = np.zeros(max([1, *(len(f.change or ()) for e in explanations for f in e.fields)]))
+    sizes = np.mean([[np.abs(f.change or nothing) for f in e.fields] for e in explanations], axis=0)
     attention = np.mean([[f.attention for f in e.fields] for e in explanations], axis=0)
     return Average(len(explanations), fields, shares(sizes), attention)
 
@@ -265,7 +266,7 @@ def average(explanations: list[Explanation]) -> Average:
 def method(model: Model, target: Field) -> dict[str, str]:
     """The formulas in words, with what was done for this many fields."""
     count = len(model.schema.inputs)
-    if count == 1:  # it has the whole answer
+    if count == 1:  # it has the whole answer, and was never missing in training
         return {"attention": ATTENTION}
     how = f"exact: all {2**count} sets of the {count} fields"
     if count > EXACT:

@@ -56,7 +56,7 @@ def test_json_has_shares_attention_and_the_formulas(mixed, capsys):
     folder, path = mixed
     assert call("explain", path, folder / "three.csv", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert [(a["row"], a["target"]) for a in found["answers"]] == [(r, t) for r in range(3) for t in ("price", "good")]
+    assert [(a["row"], a["target"]) for a in found["answers"]] == [(r, t) for r in (1, 2, 3) for t in ("price", "good")]
     for answer in found["answers"]:
         fields = answer["fields"]
         assert set(fields) == {"note", "kind", "size"}
@@ -100,6 +100,22 @@ def test_every_kind_of_file_is_written(mixed, tmp_path):
     assert len(json.loads((tmp_path / "found.json").read_text())["answers"]) == 6
 
 
+def test_a_row_with_two_targets_is_one_row_of_those_that_are_drawn(mixed, tmp_path, capsys):
+    folder, path = mixed
+    assert call("explain", path, folder / "rows.csv", "--out", tmp_path / "found.html") == 0
+    assert Tags((tmp_path / "found.html").read_text(encoding="utf-8")).tags.count("article") == 2 * 12
+    assert "12 of 120 rows" in capsys.readouterr().err
+
+
+def test_what_changes_mean_is_said(mixed, capsys):
+    folder, path = mixed
+    call("explain", path, folder / "three.csv")
+    printed = capsys.readouterr().out
+    assert "× 2: the field makes the answer twice as probable" in printed
+    assert "+2: the field adds 2 to the predicted value" in printed
+    assert "% sure" in printed
+
+
 def test_an_unknown_ending_is_refused_before_anything_begins(mixed, tmp_path):
     folder, path = mixed
     with pytest.raises(BadInput, match=r"\.gif.*\.png"):
@@ -113,5 +129,13 @@ def test_pictures_get_a_drawing_and_one_field_no_share(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert len(found["answers"][0]["fields"]["image"]["weights"][0]) == 64
     assert set(found["method"]["class"]) == {"attention"}
+    only = found["answers"][0]["fields"]["image"]
+    assert only["share"] is None
+    assert only["change"] is None
+    assert call("explain", path, tmp_path / "eye.png") == 0
+    printed = capsys.readouterr().out
+    assert "row 1, eye.png  class: " in printed
+    assert "image is the only field" in printed
+    assert "100 %" not in printed
     assert call("explain", path, tmp_path / "eye.png", "--out", tmp_path / "a.html") == 0
     assert "img" in Tags((tmp_path / "a.html").read_text()).tags

@@ -17,7 +17,7 @@ def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Jso
     inputs
         As for predict: a table, files, texts, rows such as '{"age": 31}', or - for CSV or JSON lines.
     out
-        Write a picture (png, svg), a page (html) or json here instead of printing lines.
+        Write here instead of printing: a picture (png, svg) or page (html) of the first 12 rows, or json of all.
     """
     from perceivers import load
     from perceivers.predict import read_stdin

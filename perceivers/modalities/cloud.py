@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from perceivers.modalities.shaded import COLOUR, Shaded
+from perceivers.modalities.shaded import COLOUR, TALL, Shaded
 
 SIDE, GAP = 130, 20  # of a view in an SVG, and between the two
 LEAST = 0.05  # of the weights that are shown in colour
@@ -61,3 +61,7 @@ class Scatter(Shaded):
             order = np.argsort(self.points[:, depth])
             x, y = self.points[order, right] + 2.3 * i, self.points[order, up]
             axes.scatter(x, y, s=9, c=colours[order], linewidths=0)
+        axes.set_anchor("NW")
+
+    def height(self, width: float) -> float:
+        return min(TALL, width / 2)

@@ -162,6 +162,9 @@ class Masked(Modality):
         return ""
 
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
+        """The bits per byte (n 1) of what is hidden; nothing (n 0) of a text in which all that is asked is unknown."""
+        if asked[1] == 0:
+            return answer[:, :0]
         return answer[:, :1] / np.maximum(answer[:, 1:2], 1)
 
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:

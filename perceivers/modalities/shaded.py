@@ -24,7 +24,9 @@ COLOUR = (255, 106, 0)
 STRENGTH = 0.75  # how much of the colour covers what is shaded fully
 LEVELS = 8  # shades of text
 SIDE = 160  # pixels of a page that a picture takes
-LINE, MOST_LINES = 46, 12  # of text on axes
+FONT, GREY = 9, "#5b6472"  # of what is written on axes: its size in points, and the colour beside values
+TALL = 2.4  # inches of a drawing on axes
+NARROW, HIGH = 0.62, 1.7  # a letter's width and a line's height on axes, in font sizes
 ZWJ = "\u200d"
 
 
@@ -39,6 +41,10 @@ class Shaded(ABC):
     def draw(self, axes: Any) -> None:
         """The same on matplotlib axes."""
 
+    def height(self, width: float) -> float:
+        """Inches that a drawing of that width takes, at most `TALL`."""
+        return 1.5
+
 
 @dataclass(frozen=True)
 class Plain(Shaded):
@@ -51,7 +57,11 @@ class Plain(Shaded):
 
     def draw(self, axes: Any) -> None:
         axes.axis("off")
-        _write(axes, 0, html.unescape(re.sub(r"<[^>]*>", "", self.drawn))[: 2 * LINE])
+        axes.text(0, 1, self.written(), fontsize=FONT, va="top", parse_math=False)
+
+    def written(self) -> str:
+        """The cell as text."""
+        return html.unescape(re.sub(r"<[^>]*>", "", self.drawn))
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,22 @@ class Picture(Shaded):
         return img(Image.fromarray(self.blended()), self.side, f"attention on {w} × {h} pixels")
 
     def draw(self, axes: Any) -> None:
+        """The picture itself, and beside it (below, where it is wide) the attention on it."""
         axes.axis("off")
-        axes.imshow(self.blended(), interpolation="nearest")
+        h, w = self.weights.shape
+        space = max(1, round(0.04 * max(h, w)))
+        gap = np.full((space, w, 3) if self._wide else (h, space, 3), 255, np.uint8)
+        both = np.concatenate([self.pixels, gap, self.blended()], axis=0 if self._wide else 1)
+        axes.imshow(both, interpolation="nearest")
+        axes.set_anchor("NW")
+
+    @property
+    def _wide(self) -> bool:
+        return self.weights.shape[1] > 2 * self.weights.shape[0]
+
+    def height(self, width: float) -> float:
+        ratio = self.weights.shape[0] / self.weights.shape[1]
+        return min(TALL, 2.1 * ratio * width if self._wide else ratio * width / 2.05)
 
 
 @dataclass(frozen=True)
@@ -105,15 +129,24 @@ class Passage(Shaded):
         return f'<span dir="auto">{"…" * self.before}{marked}{"…" * self.after}</span>'
 
     def draw(self, axes: Any) -> None:
+        """As many lines as there is room for, … where more follows."""
         axes.axis("off")
-        written = "".join(" " if c.isspace() else c for c in self.text)
-        for i in range(min(-(-len(written) // LINE), MOST_LINES)):
-            line, shades = written[i * LINE : (i + 1) * LINE], self.weights[i * LINE : (i + 1) * LINE]
-            y = 1 - (i + 1) / MOST_LINES
-            for x, shade in enumerate(shades):
-                axes.add_patch(_box(x / LINE, y, 1 / LINE, 0.9 / MOST_LINES, float(shade)))
-            for x, character in enumerate(line):
-                axes.text((x + 0.5) / LINE, y + 0.02, character, family="monospace", fontsize=7, ha="center")
+        extent = axes.get_window_extent()
+        points = 72 / axes.figure.dpi
+        width, lines = _letters(extent.width * points), max(1, round(extent.height * points / (FONT * HIGH)))
+        written = "…" * self.before + "".join(" " if c.isspace() else c for c in self.text) + "…" * self.after
+        weights = np.concatenate([[0.0] * self.before, self.weights, [0.0] * self.after])
+        if len(written) > width * lines:
+            written = written[: width * lines - 1] + "…"
+        for i, (character, weight) in enumerate(zip(written, weights, strict=False)):
+            line, x = divmod(i, width)
+            y = 1 - (line + 1) / lines
+            axes.add_patch(_box(x / width, y, 1 / width, 0.92 / lines, float(weight)))
+            axes.text((x + 0.5) / width, y + 0.25 / lines, character, family="monospace", fontsize=FONT, ha="center")
+
+    def height(self, width: float) -> float:
+        count = self.before + len(self.text) + self.after
+        return min(TALL, max(1, -(-count // _letters(72 * width))) * FONT * HIGH / 72)
 
 
 @dataclass(frozen=True)
@@ -143,12 +176,16 @@ class Curve(Shaded):
         )
 
     def draw(self, axes: Any) -> None:
-        axes.axis("off")
+        """Values have a scale where there is one channel; several are drawn each on its own."""
         edges = np.concatenate([self.times[:1], (self.times[1:] + self.times[:-1]) / 2, self.times[-1:]])
         for left, right, weight in zip(edges[:-1], edges[1:], self.weights, strict=True):
             axes.axvspan(left, right, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0)
+        one = self.values.shape[1] == 1
         for channel in self.values.T:
-            axes.plot(self.times, _unit(channel), color="#444", linewidth=1)
+            axes.plot(self.times, channel if one else _unit(channel), color="#444", linewidth=1)
+        plain_axes(axes, "step")
+        if not one:
+            axes.set_yticks([])
 
 
 def img(picture: "Image.Image", longest: int, name: str) -> str:
@@ -195,8 +232,17 @@ def _points(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True) if np.isfinite(b))
 
 
-def _write(axes: Any, line: int, text: str) -> None:
-    axes.text(0, 1 - (line + 1) / MOST_LINES, text, fontsize=9, parse_math=False)
+def plain_axes(axes: Any, across: str) -> None:
+    """Axes with small grey numbers and nothing around them; `across` names the one below."""
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axes.tick_params(labelsize=FONT - 2, colors=GREY, length=0)
+    axes.margins(x=0)
+    axes.set_xlabel(across, fontsize=FONT - 2, color=GREY)
+
+
+def _letters(points: float) -> int:
+    """How many letters stand in a line of that width."""
+    return max(1, int(points / (FONT * NARROW)))
 
 
 def _box(x: float, y: float, width: float, height: float, shade: float) -> Any:

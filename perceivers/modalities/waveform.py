@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from perceivers.modalities.filterbank import triangles
-from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded
+from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded, plain_axes
 
 WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
@@ -65,14 +65,17 @@ class Waveform(Shaded):
         )
 
     def draw(self, axes: Any) -> None:
-        axes.axis("off")
         w = len(self.lows)
-        extent = (0, w, -3, -1)
+        step = self.seconds / w
+        extent = (0, self.seconds, -3, -1)
         axes.imshow(self.spectrogram, origin="lower", cmap="gray_r", vmin=0, vmax=255, aspect="auto", extent=extent)
         for i, weight in enumerate(self.weights):
-            axes.axvspan(i, i + 1, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0)
-        axes.fill_between(np.arange(w) + 0.5, self.lows, self.highs, color="#444", linewidth=0.5)
-        axes.set(xlim=(0, w), ylim=(-3, 1))
+            axes.axvspan(
+                i * step, (i + 1) * step, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0
+            )
+        axes.fill_between((np.arange(w) + 0.5) * step, self.lows, self.highs, color="#444", linewidth=0.5)
+        plain_axes(axes, "seconds")
+        axes.set(xlim=(0, self.seconds), ylim=(-3, 1), yticks=[])
 
     def _png(self) -> str:
         from PIL import Image

@@ -6,6 +6,7 @@ Not concerned with how they are found (`perceivers/explain.py`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,12 +109,31 @@ def answer_text(e: Explanation) -> str:
     return ", ".join(verdict.written(x) if isinstance(x, float) else str(x) for x in values)
 
 
+def sure_text(e: Explanation) -> str:
+    """`98 % sure`, where the answer has a probability."""
+    sure = e.answer.get(f"{e.target.name}_probability")
+    return "" if sure is None else f"{_percent(sure)} sure"
+
+
+def row_name(e: Explanation) -> str:
+    """`row 3`, and the names of the files that its cells name."""
+    names = [Path(f.cell).name for f in e.fields if f.field.names_files and isinstance(f.cell, str | Path)]
+    return ", ".join([f"row {e.row + 1}", *names])
+
+
+def change_means(e: Explanation) -> str:
+    """What `change_text` says of this answer, in words."""
+    if modality(e.target).evidence_is_log:
+        return "× 2: the field makes the answer twice as probable, × 0.5: half as probable"
+    return f"+2: the field adds 2 to {modality(e.target).evidence_name}, −2: it takes 2 from it"
+
+
 def change_text(e: Explanation, field: FieldExplanation) -> str:
     """What the field does to the answer: `× 3.2` to its probability, `+12` to its value."""
     if field.change is None:
         return ""
     if modality(e.target).evidence_is_log:
-        return f"× {verdict.written(math.exp(min(50.0, field.change[0])))}"
+        return f"× {math.exp(min(50.0, field.change[0])):.3g}"
     shown = ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change[:MOST_VALUES])
     return f"{shown} …" if len(field.change) > MOST_VALUES else shown
 
