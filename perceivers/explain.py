@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class FieldExplanation:
     the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined, as
     is the only one of a model.
     `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
-    `shaded()`: the field's cell with the attention drawn on it.
+    `shaded()`: the field's cell with the attention drawn on it. `file`: the name of the file that the cell names.
     """
 
     field: Field
@@ -60,6 +61,7 @@ class FieldExplanation:
     attention: float
     weights: Float[np.ndarray, "w m"]
     shaded: Callable[[], Shaded]
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _explanation(
         weights = looked[field.name].double().cpu().numpy()
         change, share = by_name.get(field.name, (None, None))
         cell = rows.columns[field.name].cell(row)
+        named = field.names_files and isinstance(cell, str | Path)
         fields.append(
             FieldExplanation(
                 field,
@@ -136,6 +139,7 @@ def _explanation(
                 float(weights.sum(1).mean()),
                 weights,
                 partial(modality(field).shaded, field, cell, weights),
+                Path(cell).name if named else None,
             )
         )
     columns = modality(target).columns(target, answer[None], False)

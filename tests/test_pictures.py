@@ -1,7 +1,8 @@
 """Pictures of explained answers: bars are the shares, words are the answer's, everything has a place."""
 
 import io
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,10 +28,15 @@ def explanation(fields, row=2):
     return Explanation(row, CLASS, {"kind": "a", "kind_probability": 0.875}, fields)
 
 
+def explained(one, share, change, attention, weights, cell):
+    drawn = partial(MODALITIES[one.modality].shaded, one, cell, weights)
+    return FieldExplanation(one, share, change, attention, weights, drawn)
+
+
 def numbers(shares):
     weights = np.full((1, 1), 1 / len(shares))
     return [
-        FieldExplanation(field(f"n{i}", "number"), s, [float(np.log(2))], 1 / len(shares), weights, i)
+        explained(field(f"n{i}", "number"), s, [float(np.log(2))], 1 / len(shares), weights, i)
         for i, s in enumerate(shares)
     ]
 
@@ -53,7 +59,7 @@ def test_bars_are_as_long_as_shares_and_attention_and_the_words_are_there():
 
 
 def test_one_field_has_no_bars_and_many_are_counted():
-    text = FieldExplanation(field("note", "text"), None, None, 1.0, np.full((1, 4), 0.25), "word " * 3)
+    text = explained(field("note", "text"), None, None, 1.0, np.full((1, 4), 0.25), "word " * 3)
     assert Panel(explanation([text])).lines == []
     many = Panel(explanation(numbers([0.05] * 20)))
     figure = Figure((WIDTH, many.height))
@@ -62,7 +68,7 @@ def test_one_field_has_no_bars_and_many_are_counted():
 
 
 def test_a_long_text_ends_where_its_room_does():
-    text = FieldExplanation(field("note", "text"), None, None, 1.0, np.full((1, 16), 1 / 16), "x" * 5_000)
+    text = explained(field("note", "text"), None, None, 1.0, np.full((1, 16), 1 / 16), "x" * 5_000)
     panel = Panel(explanation([text]))
     figure = Figure((WIDTH, panel.height))
     panel.draw(figure, panel.height, 20)
@@ -71,9 +77,8 @@ def test_a_long_text_ends_where_its_room_does():
 
 
 def test_a_file_is_named():
-    cell = Path("folder/eye.png")
-    one = FieldExplanation(field("photo", "number"), None, None, 1.0, np.ones((1, 1)), 3)
-    named = FieldExplanation(Field("p", "image", "input", ("p",)), None, None, 1.0, np.ones((1, 1)), cell)
+    one = explained(field("size", "number"), None, None, 1.0, np.ones((1, 1)), 3)
+    named = replace(one, file="eye.png")
     assert row_name(explanation([one, named])) == "row 3, eye.png"
 
 

@@ -6,7 +6,6 @@ Not concerned with how they are found (`perceivers/explain.py`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,7 @@ def sure_text(e: Explanation) -> str:
 
 def row_name(e: Explanation) -> str:
     """`row 3`, and the names of the files that its cells name."""
-    names = [Path(f.cell).name for f in e.fields if f.field.names_files and isinstance(f.cell, str | Path)]
-    return ", ".join([f"row {e.row + 1}", *names])
+    return ", ".join([f"row {e.row + 1}", *(f.file for f in e.fields if f.file)])
 
 
 def change_means(e: Explanation) -> str:
