@@ -297,7 +297,6 @@ def test_a_time_that_is_none():
         ([1.5] * N, "has one value only, 1.5"),
         ([None] * N, "is empty in every row"),
         ([[0.5, 1.5]] * N, "has one value only"),
-        ([[[[0.5]]], [[[1.5]]]] * (N // 2), "reads as array"),
     ],
 )
 def test_targets_that_cannot_be_asked(cells, message):
@@ -306,9 +305,12 @@ def test_targets_that_cannot_be_asked(cells, message):
     one_line(error)
 
 
-def test_a_kind_that_cannot_be_asked_for():
-    with pytest.raises(BadInput, match=r"reads as text .*: there are .*category.*series") as error:
-        pv.inspect(plain(goal=[f"answer {i}" for i in range(N)]), "goal")
+@pytest.mark.parametrize(
+    ("cells", "kind"), [([f"answer {i}" for i in range(N)], "text"), ([[[[0.5]]], [[[1.5]]]] * (N // 2), "array")]
+)
+def test_a_kind_that_cannot_be_asked_for(cells, kind):
+    with pytest.raises(BadInput, match=rf"reads as {kind} .*: there are .*category.*series") as error:
+        pv.inspect(plain(goal=cells), "goal")
     one_line(error)
 
 
