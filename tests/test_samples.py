@@ -38,8 +38,22 @@ def test_diabetes():
     assert infer(table)["progression"].modality == "number"
 
 
+def test_spikes_tell_the_waves_apart_by_their_times_alone():
+    table = read("sample:spikes")
+    (field,) = infer(table).inputs
+    assert (field.modality, field.columns) == ("events", ("times", "neurons"))
+    frame = table.frame.explode("times", "neurons")
+    counts = frame.group_by("class", "neurons").len()["len"].to_numpy()
+    assert np.ptp(counts) < 6 * np.sqrt(counts.mean())  # one Poisson rate for all
+    for wave, sign in (("forward", 1), ("backward", -1)):
+        median = frame.filter(pl.col("class") == wave).group_by("neurons").agg(pl.col("times").median()).sort("neurons")
+        assert (np.diff(median["times"].to_numpy()) * sign > 0).all()
+
+
 def test_an_unknown_sample_lists_the_known_ones():
-    with pytest.raises(BadInput, match="digits, breast_cancer, wine, diabetes, shapes; did you mean sample:digits"):
+    with pytest.raises(
+        BadInput, match="digits, breast_cancer, wine, diabetes, shapes, spikes; did you mean sample:digits"
+    ):
         read("sample:digit")
 
 

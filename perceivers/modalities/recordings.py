@@ -69,11 +69,22 @@ def read(field: Any, cell: Any) -> Recording | None:
     index, labels = as_units(columns, layout)
     units = np.array([u if label is None else known.get(label, u) for label in labels])[index]
     values = as_values(columns, layout)
-    if not (np.diff(times) > 0).all():
-        order = np.lexsort((*values.T[::-1], units, times))
-        times, units, values = times[order], units[order], values[order]
+    order = _order(times, units, values)
+    times, units, values = times[order], units[order], values[order]
     times = times - (times[0] if start is None else start)
     return Recording(times, units, values, np.bincount(units, minlength=u + 1), max(float(times[-1]), 0.0))
+
+
+def _order(
+    times: Float[np.ndarray, " n"], units: Int[np.ndarray, " n"], values: Float[np.ndarray, "n k"]
+) -> Int[np.ndarray, " n"]:
+    """By time, then unit, then values; only events at the same time are compared by more than that."""
+    order = np.argsort(times, kind="stable")
+    same = np.diff(times[order]) == 0
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    among = order[tied]
+    order[tied] = among[np.lexsort((*values[among].T[::-1], units[among], times[among]))]
+    return order
 
 
 def _start(field: Any, cell: Any) -> tuple[Sequence[str], Any, float | None]:
