@@ -87,6 +87,7 @@ ROWS = (
     Row("OSULeaf", "OSULeaf", "accuracy", 3, 1, 0.80, "1-NN DTW 0.591, InceptionTime 0.921", seeds=3),
     Row("BasicMotions", "BasicMotions", "accuracy", 3, 1, 0.95, "1-NN DTW 0.975", seeds=3),
     Row("BasicMotions_array", "BasicMotions_array", "accuracy", 3, 1, 0.95, "1-NN DTW 0.975", seeds=3),
+    Row("BasicMotions_events", "BasicMotions_events", "accuracy", 3, 1, 0.95, "1-NN DTW 0.975", seeds=3),
     Row("sunspots", "sunspots", "mse", 10, 1, None, "to be below both", "sunspots", time="time", horizon=24),
 )
 

@@ -45,6 +45,24 @@ def motions(folder: Path | None) -> Table | None:
     return Table(frame, "aeon's BasicMotions", None, ("class",), {"motion": "array", "class": "category"})
 
 
+def motions_as_events(folder: Path | None) -> Table | None:
+    """BasicMotions of aeon as events: each of the 100 readings of each of 6 sensors has its time, sensor and value."""
+    pair = find("aeon", "datasets/data/BasicMotions", folder)
+    if pair is None:
+        return None
+    table = sources.read(pair)
+    cells = [
+        [
+            {"time": float(step), "sensor": f"sensor {i + 1}", "value": value}
+            for i, sensor in enumerate(sensors)
+            for step, value in enumerate(sensor)
+        ]
+        for sensors in table.frame["series"].to_list()
+    ]
+    frame = table.frame.select(pl.Series("readings", cells), "class", "split")
+    return Table(frame, "aeon's BasicMotions", None, ("class",), {"class": "category"})
+
+
 def sunspots(folder: Path | None) -> Table | None:
     """3,177 months, 1749 to 2013: columns time (in years) and sunspots."""
     frame = _rdataset("datasets/sunspot.month", folder)
@@ -136,4 +154,5 @@ SOURCES: dict[str, Callable[[Path | None], Path | Table | None]] = {
     "OSULeaf": aeon("OSULeaf"),
     "BasicMotions": aeon("BasicMotions"),
     "BasicMotions_array": motions,
+    "BasicMotions_events": motions_as_events,
 }

@@ -60,7 +60,7 @@ class TrainedModel(Loaded):
         ours = self._is_training_data(table)
         table = long.arrange(table, self.schema, split=ours)
         found, rows = evaluate(self.model, table, self._test_rows(table) if ours else None)
-        notes = note_unknown(self.model, found)
+        notes = [*note_unknown(self.model, found), *rows.remarks()]
         if known := 0 if ours else self._seen(table):
             notes.append(f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse")
         return found, rows.failed, notes

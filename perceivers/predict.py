@@ -24,6 +24,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.model import Model
+from perceivers.terminal import say
 
 BATCH = 128
 
@@ -50,6 +51,7 @@ def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict
 
 def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
     """The table and an answer for each target, with `error` where a row could not be read; and these errors by row.
+    What is remarkable in how rows were read is said on stderr.
 
     Raises BadInput where a column that the model reads is missing.
     """
@@ -59,6 +61,8 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
         return _forecast(model, table, asked)
     rows = Rows(table, model.schema.inputs, modality)
     read, found = answers(model, rows, np.arange(len(rows)))
+    for remark in rows.remarks():
+        say(f"note: {remark}")
     frame = table.frame
 
     def cells(name: str) -> list[Any]:

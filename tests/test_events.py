@@ -213,6 +213,9 @@ def test_changes_in_training_keep_the_order_of_time_and_what_is_known():
     assert torch.equal(changed["counts"], part["counts"])
     plain = EVENTS.augment(field.with_options(augment=False), part, uniform)
     assert torch.equal(plain["times"], part["times"])
+    bare = field_of([[event[:2] for event in row] for row in ROWS])  # no values
+    part = EVENTS.collate(bare, [EVENTS.read(bare, [event[:2] for event in row]) for row in ROWS])
+    assert EVENTS.augment(bare, part, uniform)["values"].shape == (4, 101, 0)
 
 
 def test_unknown_and_missing_units_are_unseen():
@@ -220,6 +223,23 @@ def test_unknown_and_missing_units_are_unseen():
     found = EVENTS.read(field, [[0.0, "zebra", 1.0], [1.0, None, 1.0], [2.0, "b", 1.0]])
     assert found.units.tolist() == [3, 3, 1]
     assert found.counts.tolist() == [0, 1, 0, 2]
+    assert EVENTS.remarks(field, found) == ("unit 'zebra' is none of those of training: it is read as unseen",)
+
+
+def test_what_is_sorted_or_unseen_is_said(capsys):
+    cells = [sorted(row) for row in ROWS] * 6
+    label = ["x", "y"] * 12
+    model = pv.fit(
+        {"e": [json.dumps(cell[::-1]) for cell in cells], "label": label},
+        "label",
+        steps=2,
+        size="tiny",
+    )
+    assert "e: events came in no order of time and are sorted (" in capsys.readouterr().err
+    strange = [[0.0, "zebra", 1.0], [1.0, "a", 0.5]]
+    model.predict({"e": [json.dumps(cell) for cell in (cells[0], strange, strange)]})
+    said = capsys.readouterr().err
+    assert "e: unit 'zebra' is none of those of training: it is read as unseen (2 rows, such as row 2)" in said
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

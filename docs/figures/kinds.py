@@ -1,4 +1,4 @@
-"""Draws a sound, a cloud, an array and a clip as the report does, into files here: `python -m docs.figures.kinds`.
+"""Draws a sound, a cloud, an array, events and a clip as the report does: `python -m docs.figures.kinds` writes files.
 
 All are generated, with a seed; the clip from a photograph. Not concerned with how they are drawn, which the modalities
 do.
@@ -12,6 +12,7 @@ import numpy as np
 
 from perceivers.data.schema import Field
 from perceivers.data.shapes import SURFACES
+from perceivers.data.spikes import spikes
 from perceivers.modalities import modality
 
 FOLDER = Path(__file__).parent
@@ -55,4 +56,8 @@ if __name__ == "__main__":
     clip = drawing("video", panned(), rate=10.0, patch=16)
     FOLDER.joinpath("clip.png").write_bytes(base64.b64decode(clip.split("base64,")[1].split('"')[0]))
     FOLDER.joinpath("cloud.svg").write_text(drawing("points", torus))
+    times, neurons, waves = spikes()
+    i = waves.index("forward")
+    trial = [list(event) for event in zip(times[i].tolist(), neurons[i], strict=True)]
+    FOLDER.joinpath("raster.svg").write_text(drawing("events", trial, start=0))
     FOLDER.joinpath("array.svg").write_text(drawing("array", ring(), axes=["z", "y", "x"]))

@@ -26,6 +26,7 @@ READ_AHEAD = 2  # batches a worker
 SAMPLE = 1_000
 THINNED = 0.05  # of the rows
 MAX_FAILED, MIN_COUNTED = 0.05, 200
+MOST_REMARKS = 5
 
 
 Batch = dict[str, dict[str, torch.Tensor]]
@@ -36,6 +37,7 @@ class Reader(Protocol):
 
     def read(self, field: Field, cell: Any) -> Any: ...
     def read_all(self, field: Field, cells: Sequence[Any]) -> Sequence[Any] | np.ndarray | None: ...
+    def remarks(self, field: Field, example: Any) -> Sequence[str]: ...
     def windows(self, field: Field, example: Any) -> list[Any]: ...
     def crop(self, field: Field, example: Any, uniform: float) -> Any: ...
     def size(self, field: Field, cell: Any) -> int: ...
@@ -84,6 +86,7 @@ class Column:
         self.table, self.field, self.reader = table, field, reader
         self.cells = cells(table, field)
         self.kept: dict[int, Any] = {}
+        self.remarks: dict[str, set[int]] = {}
         self.room = CACHE_BYTES
         self.all = None
         if not field.names_files:
@@ -115,6 +118,8 @@ class Column:
             example = self.reader.read(self.field, self.cell(row))
         except Unreadable as error:
             raise Unreadable(f"{self.table.name}, row {row + 1}, {self.field.name}: {error}") from error
+        for remark in self.reader.remarks(self.field, example):
+            self.remarks.setdefault(remark, set()).add(row)
         size = getattr(example, "nbytes", 64)
         if self.room >= size:
             self.room -= size
@@ -164,6 +169,17 @@ class Rows:
                 f"{self.table.name}: {len(self.failed)} of {len(self.tried)} rows cannot be read, more than "
                 f"{MAX_FAILED:.0%}; the first: {next(iter(self.failed.values()))}"
             )
+
+    def remarks(self) -> list[str]:
+        """What a person should know of how the rows so far were read, a line each; of one field at most five."""
+        lines = []
+        for name, column in self.columns.items():
+            for remark, rows in list(column.remarks.items())[:MOST_REMARKS]:
+                count = f"{len(rows):,} row{'s' * (len(rows) > 1)}, such as row {min(rows) + 1}"
+                lines.append(f"{name}: {remark} ({count})")
+            if (more := len(column.remarks) - MOST_REMARKS) > 0:
+                lines.append(f"{name}: and {more:,} more remarks of this kind")
+        return lines
 
     def read_sample(self, rows: np.ndarray, seed: int) -> None:
         """Reads a seeded sample before anything begins. Raises BadInput when most of it cannot be read."""

@@ -75,6 +75,10 @@ class Modality(ABC):
         """All examples of a column at once, indexable by an integer array, where that is cheap; else None."""
         return None
 
+    def remarks(self, field: Any, example: Any) -> Sequence[str]:
+        """What a person should know of how an example was read, each in a few words that fit many rows."""
+        return ()
+
     def windows(self, field: Any, example: Any) -> list[Any]:
         """The pieces of an example that is too long for one pass: the answers to them are averaged."""
         return [example]

@@ -88,6 +88,9 @@ class Events(Modality):
         """
         return recordings.read(field, cell)
 
+    def remarks(self, field: Any, example: Recording | None) -> Sequence[str]:
+        return () if example is None else example.remarks
+
     def windows(self, field: Any, example: Recording | None) -> list[Recording | None]:
         """Windows of `max_events` side by side, the last one flush with the end; of more than 16 a few, evenly."""
         most = field.options["max_events"]
@@ -153,10 +156,10 @@ class Events(Modality):
             return {**part, "units": units}
         mask = part["mask"] & (uniform("events", n) >= DROPPED * uniform("dropped", 1))
         times = part["times"] + SHAKEN * (2 * uniform("times", n) - 1)
-        of_units = rearrange(2 * uniform("units", 2 * (u + 1) * k) - 1, "b (two u k) -> two b u k", two=2, k=k)
+        of_units = rearrange(2 * uniform("units", 2 * (u + 1) * k) - 1, "b (two u k) -> two b u k", two=2, u=u + 1, k=k)
         rows = torch.arange(len(units))[:, None]
         change = of_units[:, rows, part["units"]]
-        shaken = rearrange(2 * uniform("values", n * k) - 1, "b (n k) -> b n k", k=k) * 3**0.5
+        shaken = rearrange(2 * uniform("values", n * k) - 1, "b (n k) -> b n k", n=n, k=k) * 3**0.5
         values = part["values"] * (1 + SCALE * change[0]) + SHIFT * change[1] + NOISE * shaken
         order = times.masked_fill(~mask, torch.inf).argsort(dim=1, stable=True)
         there = part["there"] & mask.unsqueeze(-1)

@@ -21,6 +21,7 @@ from perceivers.modalities.steps import as_times
 SAMPLE, SAMPLE_EVENTS = 1_000, 20_000_000  # rows of train that `fit` reads, and events
 MOST_UNITS = 1_000
 LEAST_EVENTS, MOST_EVENTS = 64, 4_096  # of a window
+MOST_UNKNOWN = 5  # units that are named
 FEW = 5  # values: a unit with fewer is standardised as all are
 LEAST_SPREAD = 0.1  # of log(1 + n) among rows
 COMMON = 0.5  # of the usual length: where rows begin so near to each other, they have a start in common
@@ -31,7 +32,8 @@ class Recording:
     """The events of a row, or of a window of it, in the order of time, then unit, then values.
 
     `times` since the start; `units`, of u known ones 0 … u - 1, and u for any other; `values`, NaN where missing;
-    `counts` of each unit in the whole row, and `length`, from the start to its last event.
+    `counts` of each unit in the whole row, and `length`, from the start to its last event; `remarks` on how it was
+    read.
     """
 
     times: Float[np.ndarray, " n"]
@@ -39,6 +41,7 @@ class Recording:
     values: Float[np.ndarray, "n k"]
     counts: Int[np.ndarray, " u+1"]
     length: float
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.times)
@@ -69,10 +72,15 @@ def read(field: Any, cell: Any) -> Recording | None:
     index, labels = as_units(columns, layout)
     units = np.array([u if label is None else known.get(label, u) for label in labels])[index]
     values = as_values(columns, layout)
+    unknown = [one for one in labels if one is not None and one not in known]
+    remarks = [f"unit {one!r:.60} is none of those of training: it is read as unseen" for one in unknown[:MOST_UNKNOWN]]
+    if (np.diff(times) < 0).any():
+        remarks.append("events came in no order of time and are sorted")
     order = _order(times, units, values)
     times, units, values = times[order], units[order], values[order]
     times = times - (times[0] if start is None else start)
-    return Recording(times, units, values, np.bincount(units, minlength=u + 1), max(float(times[-1]), 0.0))
+    counts, length = np.bincount(units, minlength=u + 1), max(float(times[-1]), 0.0)
+    return Recording(times, units, values, counts, length, tuple(remarks))
 
 
 def _order(

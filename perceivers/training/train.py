@@ -129,7 +129,7 @@ def train(
                 say(f"{out}: finished before; its report is {out / REPORT}")
                 return out
             data = prepare(table, schema, parts)
-            for warning in infer.warnings(data.table, data.schema):
+            for warning in (*infer.warnings(data.table, data.schema), *data.rows.remarks()):
                 say(f"note: {warning}")
             try:
                 folder.count_time()
