@@ -189,6 +189,11 @@ def cut(path, share=0.5):
     return path
 
 
+def headed(path):
+    """A text without its last lines."""
+    return written(path, b"".join(path.read_bytes().splitlines(keepends=True)[:50]))
+
+
 def lying(path, at, number):
     """A file in whose header a number of four bytes says something else."""
     content = bytearray(path.read_bytes())
@@ -249,7 +254,12 @@ DAMAGED = {
     "laz that declares more": (lambda p: lying(las(p / "a.laz"), 107, 2**24), "damaged, cut short, or not laz"),
     "las with a cut header": (lambda p: cut(las(p / "a.las"), 0.03), "not las, or its header is cut short"),
     "cut pcd": (lambda p: cut(pcd(p / "a.pcd"), 0.7), "cut short: 101 points are declared, "),
-    "cut ascii pcd": (lambda p: cut(pcd(p / "a.pcd", "ascii")), "cut short: 101 points are declared, "),
+    "cut ascii pcd": (lambda p: cut(pcd(p / "a.pcd", "ascii"), 0.52), "cut short, or not pcd: the number of columns"),
+    "ascii pcd without its end": (lambda p: headed(pcd(p / "a.pcd", "ascii")), "cut short: 101 points are declared, "),
+    "ascii pcd of fewer columns": (
+        lambda p: written(p / "a.pcd", pcd(p / "b.pcd", "ascii").read_bytes().replace(b"COUNT 1", b"COUNT 2")),
+        "its header says 5 numbers a point, 4 came",
+    ),
     "pcd with a cut header": (lambda p: cut(pcd(p / "a.pcd"), 0.05), "its header is cut short: no"),
     "cut compressed pcd": (
         lambda p: cut(pcd(p / "a.pcd", "binary_compressed")),

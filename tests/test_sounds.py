@@ -124,7 +124,10 @@ def test_object_arrays_are_refused(tmp_path):
 
 DAMAGE = {
     "declares more than is there": lambda p: changed(p, 40, struct.pack("<I", 2**31 - 2)),
+    "declares less than is there": lambda p: changed(p, 40, struct.pack("<I", 10)),
+    "declares nothing": lambda p: changed(p, 40, struct.pack("<I", 0)),
     "rate of 0": lambda p: changed(p, 24, struct.pack("<I", 0)),
+    "rate of billions": lambda p: changed(p, 24, struct.pack("<I", 4_000_000_000)),
     "no channels": lambda p: changed(p, 22, struct.pack("<H", 0)),
     "cut in the samples": lambda p: p.write_bytes(p.read_bytes()[:9_000]),
     "cut in the header": lambda p: p.write_bytes(p.read_bytes()[:30]),
@@ -135,7 +138,10 @@ DAMAGE = {
 }
 SAID = {
     "declares more than is there": r"cut short: 2,147,483,646 bytes of samples are declared, 16,000 are there",
+    "declares less than is there": "its header declares 10 bytes of samples, but there are more: export it anew",
+    "declares nothing": "its header declares 0 bytes of samples, but there are more: export it anew",
     "rate of 0": "its header says 0 samples a second",
+    "rate of billions": "its header says 4,000,000,000 samples a second",
     "no channels": "not a sound, or its header is damaged: .*[Cc]hannel",
     "cut in the samples": "cut short: 16,000 bytes of samples are declared, 8,956 are there",
     "cut in the header": "not a sound, or its header is damaged",
@@ -153,6 +159,14 @@ def test_damaged_wav_files_are_one_clear_line(tmp_path, damage):
     with pytest.raises(Unreadable, match=rf"a\.wav: .*{SAID[damage]}") as caught:
         sounds.read(path, 8_000, HOUR)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", [b"LIST\4\0\0\0INFO", bytes(100), b""])
+def test_what_may_follow_the_samples_of_a_wav(tmp_path, rest):
+    samples = RNG.uniform(-1, 1, 801)
+    path = written(tmp_path / "a.wav", samples)
+    path.write_bytes(path.read_bytes() + rest)
+    np.testing.assert_allclose(sounds.read(path, 8_000, HOUR)[:, 0], samples, atol=1e-4)
 
 
 def test_a_wav_that_was_written_to_a_pipe_is_read(tmp_path):

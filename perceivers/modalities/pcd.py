@@ -4,6 +4,7 @@ Not concerned with what the columns mean, but for colours, which the format pack
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def read_pcd(path: Path, most: int) -> dict[str, np.ndarray]:
         elif how == "binary_compressed":
             rows = _compressed(file.read(), dtype, count)
         elif how == "ascii":
-            rows = _ascii(file.read().split(), dtype, count)
+            rows = _ascii(file, dtype, count)
         else:
             raise Unreadable(f"its data is {how}: save it as ascii, binary or binary_compressed")
     columns = {name: rows[name] for name in dtype.names or () if not name.startswith("_")}
@@ -73,10 +74,13 @@ def _dtype(header: dict) -> np.dtype:
     return np.dtype(fields)
 
 
-def _ascii(words: list[bytes], dtype: np.dtype, count: int) -> np.ndarray:
+def _ascii(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
     width = sum(int(np.prod(dtype[name].shape)) for name in dtype.names or ())
-    _require(count, len(words) // width)
-    numbers = np.array(words[: count * width], dtype="S").astype(np.float64).reshape(count, width)
+    lines = (line for line in file if line.strip())
+    numbers = np.loadtxt(lines, ndmin=2, comments=None, max_rows=max(1, count)) if count else np.zeros((0, width))
+    _require(count, len(numbers))
+    if numbers.shape[1] != width:
+        raise Unreadable(f"damaged: its header says {width} numbers a point, {numbers.shape[1]} came")
     rows, start = np.zeros(count, dtype), 0
     for name in dtype.names or ():
         size = int(np.prod(dtype[name].shape))

@@ -6,6 +6,7 @@ Not concerned with how many points a model gets, nor with batches (`points.py`).
 import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ def read(cell: Any) -> Cloud | None:
         raise Unreadable(f"{cell}: declares more points than memory holds: its header is damaged") from error
     except Exception as error:  # every library has errors of its own
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise Unreadable(f"{cell}: damaged, cut short, or not {suffix[1:]}: {reason}") from error
+        raise Unreadable(f"{cell}: damaged, cut short, or not {suffix[1:]}: {reason}: export it anew") from error
 
 
 def _checked(cloud: Cloud) -> Cloud:
@@ -71,7 +72,8 @@ def _checked(cloud: Cloud) -> Cloud:
     for name, values in {"a coordinate": cloud.points, **cloud.features}.items():
         wrong = ~np.isfinite(values).reshape(count, -1).all(1)
         if wrong.any():
-            raise Unreadable(f"point {wrong.argmax() + 1}: {name} is not a finite number ({wrong.sum():,} such points)")
+            such = f"{wrong.sum():,} such points"
+            raise Unreadable(f"point {wrong.argmax() + 1}: {name} is not a finite number ({such}): take them out")
     return cloud
 
 
@@ -128,7 +130,7 @@ def _mesh(path: Path) -> Cloud:
     loaded = _needs("trimesh").load(path, force="mesh", process=False, skip_materials=True)
     vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64).reshape(-1, 3)
     if not len(faces):
-        raise Unreadable("no faces in it: the file is damaged, or holds no surface")
+        raise Unreadable("no faces in it: the file is damaged, or holds no surface: save points as ply or xyz")
     if not np.isfinite(vertices).all():
         raise Unreadable("a corner of the mesh is not at finite numbers")
     return Cloud(sample_surface(vertices[faces], SAMPLED), {})
@@ -157,11 +159,14 @@ def _obj(path: Path) -> Cloud:
 
 
 def _xyz(path: Path) -> Cloud:
-    """A row of numbers for each point, apart by spaces or commas; lines that begin with # or // are left out."""
-    if not path.stat().st_size:
-        raise Unreadable("no points in it")
+    """A row of numbers for each point, apart by spaces or commas; what follows # or // is left out."""
     with path.open(encoding="utf-8") as file:
-        rows = np.loadtxt((line.replace(",", " ") for line in file), ndmin=2, comments=("#", "//"))
+        told = (line.partition("#")[0].partition("//")[0].replace(",", " ") for line in file)
+        lines = (line for line in told if line.strip())
+        first = next(lines, None)
+        if first is None:
+            raise Unreadable("no points in it")
+        rows = np.loadtxt(chain([first], lines), ndmin=2, comments=None, max_rows=MOST_POINTS + 1)
     if len(rows) and rows.shape[1] < 3:
         raise Unreadable(f"{rows.shape[1]} numbers a line came, expected x y z and features")
     return _columns(rows)

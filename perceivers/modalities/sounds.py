@@ -4,8 +4,9 @@ Not concerned with windows, batches or models (`audio.py`).
 """
 
 import math
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +16,9 @@ from perceivers.arrays import read_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 
+FASTEST = 50_000_000  # samples a second: no recording has more
+UNKNOWN = 0xFFFFFFFF  # bytes, of writers to a pipe: until the end
+REST, NAME = 64, re.compile(rb"[ -~]{4}")  # bytes that are looked at after the samples; the name of a chunk
 LOSSY_SHORT = 0.99  # of an mp3 that declares its length, so much must be there: encoders round
 
 
@@ -100,16 +104,17 @@ def _open(path: Path) -> Any:
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
     except soundfile.LibsndfileError as error:
-        raise Unreadable(f"{path}: not a sound, or its header is damaged: {error.error_string.rstrip('.')}") from error
+        reason = error.error_string.rstrip(".")
+        raise Unreadable(f"{path}: not a sound, or its header is damaged: {reason}: export it anew") from error
     if file.samplerate < 1 or file.channels < 1:
         raise Unreadable(f"{path}: its header says {file.channels} channels at {file.samplerate} Hz")
     if not file.frames:
-        raise Unreadable(f"{path}: no samples in it")
+        raise Unreadable(f"{path}: no samples in it: record it anew, or take its row out")
     return file
 
 
 def _check_riff(path: Path) -> None:
-    """Raises Unreadable where a wav holds fewer bytes of samples than it declares: the library would not say so."""
+    """Raises Unreadable where a wav's header lies about its rate or its length: the library would not say so."""
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
             return
@@ -117,16 +122,36 @@ def _check_riff(path: Path) -> None:
         end = path.stat().st_size
         while len(start := file.read(8)) == 8:
             size = int.from_bytes(start[4:], "little")
-            if start[:4] == b"fmt " and size >= 8 and file.read(8)[4:] == bytes(4):
-                raise Unreadable(f"{path}: its header says 0 samples a second")
+            after = file.tell() + size + size % 2
             if start[:4] == b"fmt ":
-                file.seek(-8, 1)
+                _check_rate(path, int.from_bytes(file.read(8)[4:], "little"))
             if start[:4] == b"data":
-                there = end - file.tell()
-                if there < size < 0xFFFFFFFF:  # that one is for "until the end", of writers to a pipe
-                    raise Unreadable(f"{path}: cut short: {size:,} bytes of samples are declared, {there:,} are there")
+                _check_length(path, size, end - file.tell())
+                _check_rest(path, file, size, after)
                 return
-            file.seek(size + size % 2, 1)
+            file.seek(after)
+
+
+def _check_rate(path: Path, rate: int) -> None:
+    if not 0 < rate <= FASTEST:
+        raise Unreadable(f"{path}: its header says {rate:,} samples a second: export it anew")
+
+
+def _check_length(path: Path, size: int, there: int) -> None:
+    if there < size < UNKNOWN:
+        raise Unreadable(
+            f"{path}: cut short: {size:,} bytes of samples are declared, {there:,} are there: copy it anew"
+        )
+
+
+def _check_rest(path: Path, file: BinaryIO, size: int, after: int) -> None:
+    """After the samples come other chunks, each with a name, or nothing: else there are more samples than declared."""
+    if size >= UNKNOWN:
+        return
+    file.seek(after)
+    rest = file.read(REST)
+    if rest.strip(b"\0") and not NAME.match(rest):
+        raise Unreadable(f"{path}: its header declares {size:,} bytes of samples, but there are more: export it anew")
 
 
 def _decode(path: Path, file: Any) -> Float[np.ndarray, "n c"]:
