@@ -12,7 +12,8 @@ from perceivers.data import infer, sources
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
-from perceivers.modalities.audio import Audio
+from perceivers.modalities.audio import Audio, _played
+from perceivers.modalities.audio_input import SPREAD
 from perceivers.modalities.waveform import Waveform, log_mel
 
 RNG = np.random.default_rng(0)
@@ -126,9 +127,10 @@ def test_changes_are_small_and_stay_inside_the_sound():
     field = audio_field(SOUNDS, rate=8_000)
     part = AUDIO.collate(field, SOUNDS)
     changed = AUDIO.augment(field, part, uniform)
-    assert torch.equal(changed["lengths"], part["lengths"])
-    for row, sound in enumerate(SOUNDS):
-        assert (changed["samples"][row, :, len(sound) :] == 0).all()
+    ratios = changed["lengths"] / part["lengths"]
+    assert ((ratios > np.exp(-0.11)) & (ratios < np.exp(0.11))).all()
+    for row, length in enumerate(changed["lengths"]):
+        assert (changed["samples"][row, :, length:] == 0).all()
         ratio = changed["samples"][row].square().sum() / part["samples"][row].square().sum()
         assert -7.5 < 10 * ratio.log10() < 7.5  # a gain of at most 6 dB, and a little noise
     for hidden, most in (("hidden_times", 0.1), ("hidden_bands", 0.15)):
@@ -223,3 +225,41 @@ def test_lists_in_a_table_are_sound_where_the_schema_says_so():
     cells = frame["sound"].to_list()
     field = field.with_options(**kind.fit(field, cells))
     assert kind.read(field, cells[0]).shape == (3, 1)
+
+
+def test_a_sound_is_played_faster_and_higher_within_its_window():
+    field = audio_field(SOUNDS, rate=8_000, seconds=0.25)
+    time = np.arange(1_600) / 8_000
+    part = AUDIO.collate(field, [np.sin(2 * np.pi * 500 * time)[:, None].astype(np.float32), SOUNDS[2], None])
+    faster, lengths = _played(part["samples"], part["lengths"], torch.tensor([1.25, 0.5, 1.0]), 2_000)
+    assert lengths.tolist() == [1_280, 194, 0]
+    spectrum = np.abs(np.fft.rfft(faster[0, 0, :1_280].numpy()))
+    assert spectrum.argmax() * 8_000 / 1_280 == pytest.approx(625, abs=7)
+    slow, lengths = _played(part["samples"], part["lengths"], torch.tensor([0.5, 1.0, 1.0]), 2_000)
+    assert lengths.tolist() == [2_000, 97, 0]
+    assert slow.shape[-1] == 2_000
+    same, lengths = _played(part["samples"], part["lengths"], torch.ones(3), 2_000)
+    assert torch.equal(lengths, part["lengths"])
+    for row, length in enumerate(lengths):
+        assert torch.equal(same[row, :, :length], part["samples"][row, :, :length])
+
+
+def test_without_pitch_a_sound_keeps_its_pitch_and_its_length():
+    part = AUDIO.collate(audio_field(SOUNDS, rate=8_000), SOUNDS)
+    for pitch, same in ((0, True), (0.3, False)):
+        changed = AUDIO.augment(audio_field(SOUNDS, rate=8_000, pitch=pitch, seconds=1), part, uniform)
+        assert torch.equal(changed["lengths"], part["lengths"]) == same
+        assert (changed["warp"] == 0).all() == same
+
+
+def test_colours_are_smooth_over_the_bands_and_change_nothing_in_time():
+    field = audio_field(SOUNDS, rate=8_000)
+    reader = module(field).fields[0]
+    part = AUDIO.collate(field, [SOUNDS[0]])
+    samples = torch.nn.functional.pad(part["samples"], (0, 159))
+    plain = reader.heard(samples, part).detach()
+    part["colour"] = torch.tensor([[0.5, 0.0, 0.0, 0.3]])
+    change = (reader.heard(samples, part).detach() - plain)[0, :, :20] * SPREAD
+    place = np.pi * (np.arange(64) + 0.5) / 64
+    expected = 0.5 * np.cos(place) + 0.3 * np.cos(4 * place)
+    np.testing.assert_allclose(change, np.repeat(expected[:, None], 20, axis=1), atol=1e-4)

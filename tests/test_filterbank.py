@@ -13,6 +13,7 @@ from perceivers.modalities.filterbank import (
     LearnedFilterbank,
     LogMel,
     edges,
+    higher,
     mel,
     triangles,
 )
@@ -83,3 +84,14 @@ def test_the_learned_part_begins_at_nothing_and_learns():
     assert not frontend.learned.any()
     frontend(tone(500.0, 8_000)).sum().backward()
     assert float(frontend.learned.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("warp", [-0.2, 0.1])
+def test_bands_that_are_moved_hear_a_tone_where_a_higher_one_would_be(warp):
+    time = torch.arange(3_200) / 16_000
+    low, high = (LogMel(16_000)(torch.sin(2 * torch.pi * f * time)[None]) for f in (1_500, 1_500 * np.exp(warp)))
+    low, high = (x.transpose(1, 2)[:, :, 2:-2] for x in (low, high))
+    moved = higher(low, torch.tensor([warp]), 16_000)
+    assert (moved.argmax(1) - high.argmax(1)).abs().max() <= 1
+    assert (moved.argmax(1) != low.argmax(1)).all()
+    assert torch.equal(higher(low, torch.zeros(1), 16_000), low)

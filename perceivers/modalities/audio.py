@@ -17,7 +17,7 @@ from torch import Tensor
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import sounds
-from perceivers.modalities.audio_input import QUIET, AudioInput, inside, token_samples
+from perceivers.modalities.audio_input import COLOURS, QUIET, AudioInput, inside, token_samples
 from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, positive
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
@@ -28,6 +28,8 @@ HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header,
 LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
 LEAST_SECONDS, MOST_SECONDS = 0.1, 10.0  # of a window
 SHIFT, TIMES, TIME, BAND = 0.1, 2, 0.1, 0.15  # at most: of the length; spans, each of the length; of the bands
+PITCH = 0.1  # at most: how much higher or faster
+COLOUR = 0.7  # of a log-energy, at most: each wave of a microphone's response over the bands
 GAIN, CLEAN, NOISY = 6.0, 60.0, 10.0  # dB: louder or softer; the noise added is so far below the sound
 NOISE = 2**17
 DRAWN = 160  # columns of a picture
@@ -36,9 +38,10 @@ DRAWN = 160  # columns of a picture
 class Audio(Modality):
     """Options: `rate` in Hz (None: the most frequent of train, at most 16,000; arrays carry none, so there it must be
     given), `channels` (None: the most frequent of train; 1: the mean of all), `seconds` of a window (None: the 99th
-    percentile of train, at most 10), `frontend` (raw: filters that are learned on the waveform; log-mel),
-    `max_seconds` (longer files are refused from their header), `level` (mean and standard deviation of the log of
-    train's root mean squares).
+    percentile of train, at most 10), `frontend` (raw: filters that are learned on the waveform; log-mel), `pitch` (in
+    training, sounds are higher or lower and faster or slower by so much at most; 0 where the pitch itself is asked
+    for), `max_seconds` (longer files are refused from their header), `level` (mean and standard deviation of the log
+    of train's root mean squares).
 
     An example is (n c) float32 at `rate`, n ≥ 1.
     """
@@ -49,6 +52,7 @@ class Audio(Modality):
         "channels": None,
         "seconds": None,
         "frontend": "raw",
+        "pitch": PITCH,
         "max_seconds": 3_600,
         "level": None,
     }
@@ -66,6 +70,9 @@ class Audio(Modality):
             value = options[option]
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
                 raise BadInput(f"{field.name}: {option} must be a number above 0, got {value!r}")
+        pitch = options["pitch"]
+        if isinstance(pitch, bool) or not isinstance(pitch, int | float) or not 0 <= pitch < 1:
+            raise BadInput(f"{field.name}: pitch must be a number from 0 to below 1, got {pitch!r}")
         if options["frontend"] not in FRONTENDS:
             raise BadInput(f"{field.name}: frontend {options['frontend']!r} is none of {', '.join(FRONTENDS)}")
         numbers(field, "level", 2)
@@ -134,7 +141,8 @@ class Audio(Modality):
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`samples` (b c n) float32, full scale ±1, 0 beyond each sound; `lengths` (b) int64, 0 where missing;
         `hidden_times` (b 2 2) and `hidden_bands` (b 1 2) float32: from where to where, as shares of the sound and of
-        the bands, it is hidden, in training; else nowhere. n ≥ 1.
+        the bands, it is hidden, in training; else nowhere; `warp` (b) float32: the log of how much higher the bands
+        are heard; `colour` (b 4) float32: of the four slowest cosines over the bands, added to the log-energies. n ≥ 1.
         """
         lengths = torch.tensor([0 if example is None else len(example) for example in examples])
         array = np.zeros((len(examples), field.options["channels"], max(1, int(lengths.max()))), np.float32)
@@ -146,13 +154,18 @@ class Audio(Modality):
             "lengths": lengths,
             "hidden_times": torch.zeros(len(examples), TIMES, 2),
             "hidden_bands": torch.zeros(len(examples), 1, 2),
+            "warp": torch.zeros(len(examples)),
+            "colour": torch.zeros(len(examples), COLOURS),
         }
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
-        """Shifts each sound in time, makes it louder or softer, adds white noise, and hides stretches of time and a
-        band (Park et al. 2019, "SpecAugment").
+        """Plays each sound faster or slower (Ko et al. 2015, "Audio augmentation for speech recognition"), shifts it in
+        time, makes it louder or softer, adds white noise, hides stretches of time and a band (Park et al. 2019,
+        "SpecAugment"), moves the bands as another length of the vocal tract would (Jaitly and Hinton 2013), and colours
+        them as another microphone would.
         """
-        samples, lengths = part["samples"], part["lengths"]
+        speed, warp = (field.options["pitch"] * (2 * uniform("pitch", 2) - 1)).unbind(1)
+        samples, lengths = _played(part["samples"], part["lengths"], speed.exp(), _longest(field))
         moved = _shifted(samples, lengths, uniform("shift", 1)[:, 0])
         light = uniform("sound", 3)
         power = reduce(samples.square(), "b c n -> b", "sum") / (lengths.clamp(min=1) * samples.shape[1])
@@ -166,6 +179,8 @@ class Audio(Modality):
             "lengths": lengths,
             "hidden_times": _hidden(rearrange(times, "b (k pair) -> b k pair", pair=2), TIME),
             "hidden_bands": _hidden(rearrange(bands, "b pair -> b 1 pair"), BAND),
+            "warp": warp,
+            "colour": COLOUR * (2 * uniform("colour", COLOURS) - 1),
         }
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
@@ -218,6 +233,19 @@ def _on_time(weights: Float[np.ndarray, "w m"], length: int, longest: int, token
         total[at] += window[np.clip((at * steps - start) // token, 0, len(window) - 1)]
         count[at] += 1
     return total / np.maximum(count, 1)
+
+
+def _played(
+    samples: Float[Tensor, "b c n"], lengths: Tensor, speed: Float[Tensor, " b"], longest: int
+) -> tuple[Float[Tensor, "b c k"], Tensor]:
+    """Each sound so much faster and as much higher, by straight lines between samples, but at most `longest` long."""
+    longer = torch.minimum((lengths / speed).ceil().long(), lengths.clamp(min=longest))
+    source = torch.arange(max(1, int(longer.max()))) * speed[:, None]
+    source = torch.minimum(source, (lengths - 1).clamp(min=0)[:, None].float())
+    before = source.long()
+    after = torch.minimum(before + 1, (lengths - 1).clamp(min=0)[:, None])
+    near, next_ = (samples.gather(-1, i[:, None].expand(-1, samples.shape[1], -1)) for i in (before, after))
+    return torch.lerp(near, next_, (source - before)[:, None]), longer
 
 
 def _shifted(samples: Float[Tensor, "b c n"], lengths: Tensor, draw: Float[Tensor, " b"]) -> Float[Tensor, "b c n"]:

@@ -6,7 +6,7 @@ Not concerned with where sounds come from (`audio.py`), nor with filters (`filte
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
@@ -14,13 +14,14 @@ from torch.nn.functional import gelu, pad
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
-from perceivers.modalities.filterbank import BANDS, Frames, Frontend
+from perceivers.modalities.filterbank import BANDS, Frames, Frontend, higher
 
 FRAMES = 2  # of 10 ms a token
 WIDTH = 128
 CONTEXT = 5  # frames that a token is made of, and tokens that a token sees of its neighbourhood
 NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
 SPREAD = 3.0  # standard deviation of log-energies within a sound, about
+COLOURS = 4  # cosines over the bands, of which a microphone's response is made
 QUIET = 1e-6  # of the largest sample that a file can hold: below it is silence
 
 
@@ -70,7 +71,10 @@ class AudioInput(nn.Module):
         """Log-energies of mean 0 over each sound; 0, too, where hidden and beyond the end."""
         b, lengths = len(samples), part["lengths"]
         found = self.frontend(rearrange(samples, "b c n -> (b c) n"))
-        found = rearrange(found, "(b c) t f -> b (c f) t", b=b)
+        found = rearrange(found, "(b c) t f -> (b c) f t", b=b)
+        sounds = len(found) // b
+        found = higher(found, part["warp"].repeat_interleave(sounds), self.frontend.frames.rate)
+        found = rearrange(found, "(b c) f t -> b (c f) t", b=b) + _colour(part["colour"]).repeat(1, sounds, 1)
         frame = self.token // FRAMES
         within = inside(lengths, found.shape[-1], frame)
         count = (within.sum(1) * found.shape[1]).clamp(min=1)
@@ -90,6 +94,13 @@ def _even(samples: Float[Tensor, "b c n"], lengths: Tensor) -> tuple[Float[Tenso
     power = samples.square().sum((1, 2)) / (count[:, 0, 0] * samples.shape[1])
     level = power.sqrt().clamp(min=QUIET)
     return samples / level[:, None, None], level.log()
+
+
+def _colour(weights: Float[Tensor, "b k"]) -> Float[Tensor, "b f 1"]:
+    """The sum of the k slowest cosines over the bands, but for the constant."""
+    place = (torch.arange(BANDS, device=weights.device) + 0.5) * (torch.pi / BANDS)
+    waves = torch.cos(place[:, None] * torch.arange(1, weights.shape[1] + 1, device=weights.device))
+    return einsum(weights, waves, "b k, f k -> b f")[..., None]
 
 
 def _shown(hidden: Float[Tensor, "b k 2"], place: Float[Tensor, "b n"]) -> Bool[Tensor, "b n"]:

@@ -23,9 +23,10 @@ LEARNED = 0.1  # the learned part of a filter moves so much slower than other we
 
 
 class Frames:
-    """How many samples a filter has and how many lie between outputs, at a rate: whole numbers."""
+    """At a `rate` in Hz, how many samples a filter has and how many lie between outputs: whole numbers."""
 
     def __init__(self, rate: int):
+        self.rate = rate
         self.step = max(1, round(rate * STEP))
         self.frame = self.step * round(FRAME / STEP)
         self.window = max(2 * self.frame, round(rate * WINDOW) // 2 * 2)
@@ -123,6 +124,25 @@ class LogMel(Frontend):
 
 
 FRONTENDS: dict[str, Callable[[int], Frontend]] = {"raw": LearnedFilterbank, "log-mel": LogMel}
+
+
+def higher(energies: Float[Tensor, "b f t"], warp: Float[Tensor, " b"], rate: int) -> Float[Tensor, "b f t"]:
+    """The energies in bands as if all frequencies were exp(`warp`) times as high; beyond the last band its own."""
+    ends = torch.from_numpy(edges(rate)).to(energies.device, torch.float32)
+    step = (_mel(ends[-1]) - _mel(ends[0])) / (BANDS + 1)
+    lower = ends[1:-1] * (-warp[:, None]).exp()
+    place = torch.arange(BANDS, device=energies.device) + (_mel(lower) - _mel(ends[1:-1])) / step
+    place = place.clamp(0, BANDS - 1)
+    below = place.long()
+    near, next_ = (
+        energies.gather(1, i[..., None].expand(-1, -1, energies.shape[-1]))
+        for i in (below, (below + 1).clamp(max=BANDS - 1))
+    )
+    return torch.lerp(near, next_, (place - below)[..., None])
+
+
+def _mel(hertz: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    return 2595 * torch.log10(1 + hertz / 700)
 
 
 def _spans(samples: Float[Tensor, "b n"], window: int, step: int) -> Float[Tensor, "b t w"]:
