@@ -416,23 +416,6 @@ def test_an_empty_folder_a_stray_file_and_an_unknown_name(tmp_path):
         load("deepmind/language")
 
 
-def test_a_published_name_is_fetched_once_and_offline_is_said(whole, monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or str(whole))
-    assert load("deepmind/language-perceiver").sizes.length == 37
-    assert asked == ["deepmind/language-perceiver"]
-
-    def offline(name, **_):
-        raise OfflineModeIsEnabled("no connection\nmore lines")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(BadInput, match="deepmind/language-perceiver: cannot be fetched: no connection: give a folder"):
-        load("deepmind/language-perceiver")
-
-
 def test_names_of_classes_are_kept(tmp_path):
     architecture = "PerceiverForImageClassificationFourier"
     model = theirs(architecture)

@@ -9,6 +9,7 @@ from typing import Any
 
 from perceivers.errors import BadInput
 from perceivers.published import hub
+from perceivers.published.fetch import fetch
 from perceivers.published.hub import is_hub_folder
 from perceivers.published.models import Published
 from perceivers.published.names import names
@@ -40,8 +41,10 @@ def models() -> list[dict[str, Any]]:
 def load(place: str | Path) -> Published:
     """A published model, in evaluation mode, on the CPU.
 
-    `place` is a name (`deepmind/…`, fetched from the Hub), a folder in the Hub's format, or one of the original's
-    files (`.pickle`, `.pystate`). Raises BadInput where it is none of them, or its weights do not fit.
+    `place` is a name (`deepmind/…`: in the Hub's cache, or fetched from the Hub), a folder in the Hub's format, or one
+    of the original's files (`.pickle`, `.pystate`).
+
+    Raises BadInput where it is none of them, or its weights do not fit.
     """
     path = Path(place)
     if path.is_dir():
@@ -72,24 +75,6 @@ def load_original(path: str | Path, sizes: Sizes | None = None) -> Published:
 def _telling(original_names: Iterable[str]) -> set[str]:
     """The names that tell the models apart: all but those of the stack, which they share."""
     return {name for name in original_names if "/self_attention" not in name}
-
-
-def fetch(name: str) -> Path:
-    """The folder of a published model in the Hub's cache, downloaded if it is not there. Raises BadInput offline."""
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    except ImportError as error:
-        raise BadInput(f"{name}: fetching needs huggingface_hub: pip install 'perceivers[hub]'") from error
-    try:
-        files = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-        folder = Path(snapshot_download(name, allow_patterns=files))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=["config.json", "pytorch_model.bin"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"{name}: cannot be fetched: {reason}: give a folder that holds it") from error
-    return folder
 
 
 def export_hub(model: Published, folder: str | Path) -> Path:

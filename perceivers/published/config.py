@@ -85,10 +85,11 @@ def understood(config: Any, where: str) -> tuple[Sizes, Source]:
 
 
 def labels(config: Config, where: str) -> tuple[str, ...]:
-    """The classes' names, in order, where the configuration has them."""
+    """The classes' names, in order, where the configuration has others than `LABEL_0`, `LABEL_1` …"""
     names = config.get("id2label") or {}
     try:
-        return tuple(str(names[str(i)]) for i in range(len(names)))
+        found = tuple(str(names[str(i)]) for i in range(len(names)))
+        return () if found == tuple(f"LABEL_{i}" for i in range(len(names))) else found
     except (KeyError, TypeError) as error:
         raise BadInput(f"{where}: id2label must name every class from 0 to {len(names) - 1}") from error
 
