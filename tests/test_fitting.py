@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -10,7 +11,7 @@ import torch
 
 from perceivers.data import infer, sources
 from perceivers.model import Model
-from perceivers.training import defaults, fitting
+from perceivers.training import callbacks, defaults, fitting
 from perceivers.training.module import LearningModel
 from perceivers.training.train import prepare
 
@@ -115,3 +116,14 @@ def test_the_average_reaches_back_over_a_third_of_the_steps(data, steps, decay):
         average, current = [torch.zeros(2)], [torch.ones(2)]
         found[0]._kwargs["multi_avg_fn"](average, current, 1)
         torch.testing.assert_close(average[0], torch.full((2,), 1 - decay))
+
+
+@pytest.mark.parametrize(("taken", "end"), [(3, "done"), (2, "stopped")])
+def test_progress_ends_with_the_last_step_of_a_short_run_too(taken, end, capsys):
+    progress, trainer = callbacks.Progress(3, None), SimpleNamespace(global_step=0)
+    progress.on_train_start(trainer, None)
+    for step in range(1, taken + 1):
+        trainer.global_step = step
+        progress.on_train_batch_end(trainer, None, {"loss": torch.tensor(0.25)}, None, step)
+    progress.on_train_end(trainer, None)
+    assert capsys.readouterr().err == f"step {taken} of 3  loss 0.2500  {end}\n"

@@ -423,3 +423,12 @@ def test_a_cell_of_ten_megabytes(tmp_path, end):
     long = "word and " * 1_200_000
     (tmp_path / "a.csv").write_text(f'a,b{end}1,"{long}"{end}2,x{end}', newline="")
     assert read(tmp_path / "a.csv").frame.to_dicts() == [{"a": 1, "b": long}, {"a": 2, "b": "x"}]
+
+
+def test_files_beside_the_folders_of_classes_are_left_out_and_said(tmp_path):
+    for name in ("readme.txt", "train/notes.txt", "train/cat/a.txt", "train/dog/b.txt", "test/cat/c.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("some words")
+    table = read(tmp_path)
+    assert table.frame["class"].to_list() == ["cat", "cat", "dog"]
+    assert table.notes == ("files beside the folders of classes are left out: 2: 'readme.txt', 'notes.txt'",)

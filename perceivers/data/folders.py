@@ -52,6 +52,7 @@ def list_files(folder: Path) -> Files:
     left = Left()
     parts = _subfolders(folder, folder, left)
     if parts and {p.name.lower() for p in parts} <= SPLITS.keys() and all(_subfolders(p, folder, left) for p in parts):
+        left.beside(folder, *parts)
         rows = [
             {"path": path, "class": kind.name, "split": SPLITS[part.name.lower()]}
             for part in parts
@@ -59,6 +60,7 @@ def list_files(folder: Path) -> Files:
             for path in _known(kind, folder, left)
         ]
     elif parts:
+        left.beside(folder)
         rows = [{"path": path, "class": kind.name} for kind in parts for path in _known(kind, folder, left)]
     else:
         rows = [{"path": path} for path in _known(folder, folder, left)]
@@ -75,6 +77,12 @@ class Left:
         self.unknown: Counter[str] = Counter()
         self.links: set[Path] = set()
         self.names: set[Path] = set()
+        self.loose: list[str] = []
+
+    def beside(self, *folders: Path) -> None:
+        """Files beside the folders of classes belong to none of these."""
+        for folder in folders:
+            self.loose += sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
     @property
     def endings(self) -> str:
@@ -88,6 +96,9 @@ class Left:
         notes = []
         if self.unknown:
             notes.append(f"{self.unknown.total():,} files are left out, their endings unknown: {self.endings}")
+        if self.loose:
+            shown = ", ".join(map(repr, self.loose[:SHOWN])) + (" …" if len(self.loose) > SHOWN else "")
+            notes.append(f"files beside the folders of classes are left out: {len(self.loose):,}: {shown}")
         if self.links:
             first = min(self.links).name
             notes.append(f"links that lead out of the folder are left out: {len(self.links):,}, {first!r} among them")

@@ -72,9 +72,17 @@ def reliability(bins: Sequence["Bin"]) -> Markup:
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.5)
         for b in bins:
-            axes.plot([b.confidence] * 2, [b.low, b.high], color=ACCENT, linewidth=1.2)
+            axes.plot([b.confidence] * 2, [b.low, b.high], color=ACCENT, linewidth=1.2, clip_on=False)
         sizes = [12 + 110 * b.n / most for b in bins]
-        axes.scatter([b.confidence for b in bins], [b.right for b in bins], s=sizes, color=ACCENT, linewidths=0)
+        axes.scatter(
+            [b.confidence for b in bins],
+            [b.right for b in bins],
+            s=sizes,
+            color=ACCENT,
+            linewidths=0,
+            clip_on=False,
+            zorder=3,
+        )
         axes.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(0, 1.02), ylim=(-0.02, 1.02))
 
     return _figure(draw, "Reliability: how often answers are right against how sure the model is")

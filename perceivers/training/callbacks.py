@@ -127,22 +127,28 @@ class Progress(pl.Callback):
         self.first = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now = time.monotonic()
-        if now - self.shown < self.every:
-            return
-        self.shown = now
-        done = trainer.global_step
-        left = (now - self.began) / max(1, done - self.first) * (self.steps - done)
-        line = f"step {done:,} of {self.steps:,}  loss {outputs['loss'].item():.4f}"
+        self.loss, now = outputs["loss"], time.monotonic()
+        if now - self.shown >= self.every:
+            self.shown = now
+            done = trainer.global_step
+            left = (now - self.began) / max(1, done - self.first) * (self.steps - done)
+            minutes = f"{left // 60:.0f} min {left % 60:.0f} s" if left >= 60 else f"{left:.0f} s"
+            self._show(done, f"{minutes} left")
+
+    def _show(self, done: int, end: str) -> None:
+        line = f"step {done:,} of {self.steps:,}  loss {self.loss.item():.4f}"
         if self.validation is not None and self.validation.latest is not None:
             line += f"  validation {self.validation.latest:.4f}"
-        line += f"  {left / 60:.0f} min {left % 60:.0f} s left" if left >= 60 else f"  {left:.0f} s left"
+        line += f"  {end}"
         sys.stderr.write(f"\r{line:<78}" if self.terminal else line + "\n")
         sys.stderr.flush()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.terminal:
-            sys.stderr.write("\r" + " " * 78 + "\r")
+        """The last step is shown, whenever it came: how far a run got stands there, also where it was stopped."""
+        done = trainer.global_step
+        if done > self.first:
+            self._show(done, "done" if done == self.steps else "stopped")
+            sys.stderr.write("\n" if self.terminal else "")
 
 
 class Checkpoints(pl.Callback):
