@@ -120,6 +120,8 @@ def test_an_unknown_ending_is_refused_before_anything_begins(mixed, tmp_path):
     folder, path = mixed
     with pytest.raises(BadInput, match=r"\.gif.*\.png"):
         call("explain", path, folder / "three.csv", "--out", tmp_path / "found.gif")
+    with pytest.raises(BadInput, match="is no folder"):  # before anything is answered
+        call("explain", path, folder / "three.csv", "--out", tmp_path / "not/there.html")
 
 
 def test_pictures_get_a_drawing_and_one_field_no_share(tmp_path, capsys):

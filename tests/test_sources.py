@@ -372,6 +372,26 @@ def test_parquet_that_unpacks_to_more_than_memory_is_refused_from_its_footer(tmp
         assert "more than the" in refused(path)
 
 
+@pytest.mark.parametrize("write_it", [pl.DataFrame.write_ipc, pl.DataFrame.write_ipc_stream])
+def test_arrow_that_claims_more_than_memory_is_refused(tmp_path, write_it):
+    path = tmp_path / "a.arrow"
+    write_it(pl.DataFrame({"a": np.arange(997)}), path, compression="zstd")
+    content = path.read_bytes()
+    at = content.index(b"\x28\xb5\x2f\xfd") - 8  # before a zstd frame stands how long it is unpacked
+    assert int.from_bytes(content[at : at + 8], "little") >= 997 * 8
+    path.write_bytes(content[:at] + (2**61).to_bytes(8, "little") + content[at + 8 :])
+    assert "memory" in refused(path)
+
+
+def test_an_arrow_message_that_claims_to_be_longer_than_memory_is_refused(tmp_path):
+    path = tmp_path / "a.arrow"
+    pl.DataFrame({"a": np.arange(997)}).write_ipc_stream(path)
+    content = path.read_bytes()
+    at = content.index((997 * 8).to_bytes(8, "little"))
+    path.write_bytes(content[:at] + (2**61).to_bytes(8, "little") + content[at + 8 :])
+    refused(path)
+
+
 def test_links_in_circles_and_out_of_the_folder(tmp_path):
     root = tmp_path / "data"
     files(tmp_path, "data/a/1.txt", "data/b/2.txt", "other/3.txt")

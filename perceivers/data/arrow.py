@@ -50,6 +50,10 @@ def _table(path: Path, kind: str, read: Callable[[Any], pa.Table]) -> pl.DataFra
                 return pl.DataFrame(table.cast(schema).replace_schema_metadata(None))
         except BadInput:
             raise
+        except MemoryError as error:
+            raise BadInput(
+                f"{path}: damaged, or unpacks to more than this machine's memory: give fewer rows"
+            ) from error
         except (
             pa.ArrowException,
             OSError,

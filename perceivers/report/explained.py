@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perceivers.errors import BadInput
 from perceivers.explain import Explanation
-from perceivers.files import write_atomic
+from perceivers.files import check_place, write_atomic
 from perceivers.report import looks
 from perceivers.report.page import render
 from perceivers.report.pictures import picture
@@ -18,10 +18,11 @@ MOST_DRAWN = 12  # rows on a page or in a picture
 
 
 def writer(path: Path) -> Callable[[Sequence[Explanation], dict[str, dict[str, str]], Path], None]:
-    """What writes a file of that ending. Raises BadInput where there is nothing."""
+    """What writes a file of that ending. Raises BadInput where there is nothing, or no file could be at `path`."""
     found = WRITERS.get(path.suffix.lower())
     if found is None:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: use one of {', '.join(WRITERS)}")
+    check_place(path)
     return found
 
 
