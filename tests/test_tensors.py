@@ -67,6 +67,11 @@ def test_missing_tensors_are_missing():
     assert frame["x"].to_list() == [[[0, 1, 2], [3, 4, 5]], None, [[6, 7, 8], [9, 10, 11]]]
 
 
+def test_arrays_of_different_ranks():
+    with pytest.raises(BadInput, match="column 'x' holds arrays of 2 and 3 axes: give all the same axes"):
+        sources.read({"x": [ARRAYS[0], ARRAYS[0, 0], None], "y": Y[:3]})
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

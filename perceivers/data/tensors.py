@@ -16,7 +16,7 @@ from perceivers.errors import BadInput
 
 def array_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
     """Those columns whose cells are numpy arrays of rank 2 or more (None where missing), as fixed-size arrays where all
-    have one shape, else as nested lists. Raises BadInput where their type is no number, or a size is 0.
+    have one shape, else as nested lists. Raises BadInput where ranks differ, a type is no number, or a size is 0.
     """
     found = {}
     for name, cells in columns.items():
@@ -39,6 +39,8 @@ def _holds_arrays(cells: Sequence[Any]) -> bool:
 
 
 def _check(name: str, arrays: Sequence[np.ndarray]) -> None:
+    if len(ranks := sorted({array.ndim for array in arrays})) > 1:
+        raise BadInput(f"column {name!r} holds arrays of {' and '.join(map(str, ranks))} axes: give all the same axes")
     for array in arrays:
         if array.dtype.kind not in "biuf":
             raise BadInput(f"column {name!r} holds arrays of type {array.dtype}: give real numbers")
