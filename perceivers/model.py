@@ -162,7 +162,10 @@ def _built(config: dict[str, Any], file: Path) -> Model:
     try:
         schema = Schema.from_dict(config["schema"], str(file))
         for field in (*schema.inputs, *schema.targets):
+            # An option that came after the model was saved has its default.
+            field = field.with_options(**{**modality(field).options, **field.options})
             modality(field).check(field)
+            schema = schema.replace(field)
         return Model(schema, PerceiverIOConfig(**config["perceiver"]))
     except BadInput:
         raise

@@ -1,6 +1,7 @@
 """Sound as an input: batches of uneven lengths, levels, windows, small changes, and a model that learns tones."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,13 +9,15 @@ import pytest
 import soundfile
 import torch
 
+from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data import infer, sources
-from perceivers.data.schema import Field
+from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.audio import Audio, _played
 from perceivers.modalities.audio_input import SPREAD
 from perceivers.modalities.waveform import Waveform, log_mel
+from perceivers.model import Model, load_model, save_model
 
 RNG = np.random.default_rng(0)
 CHANNELS = 13
@@ -263,3 +266,14 @@ def test_colours_are_smooth_over_the_bands_and_change_nothing_in_time():
     place = np.pi * (np.arange(64) + 0.5) / 64
     expected = 0.5 * np.cos(place) + 0.3 * np.cos(4 * place)
     np.testing.assert_allclose(change, np.repeat(expected[:, None], 20, axis=1), atol=1e-4)
+
+
+def test_a_model_that_was_saved_before_an_option_came_has_its_default(tmp_path):
+    fitted = audio_field(SOUNDS, rate=8_000)
+    older = replace(fitted, options={name: value for name, value in fitted.options.items() if name != "pitch"})
+    label = Field("class", "category", "target", ("class",))
+    label = label.with_options(**modality(label).options)
+    label = label.with_options(**modality(label).fit(label, ["x", "y"]))
+    sizes = PerceiverIOConfig(CHANNELS, CHANNELS, num_latents=3, latent_channels=8, self_attends_per_block=1)
+    save_model(Model(Schema((older, label), Split()), sizes), tmp_path)
+    assert load_model(tmp_path).schema.inputs[0].options == fitted.options
