@@ -1,4 +1,4 @@
-"""What the published models do: fill masked bytes, name pictures, estimate flow. A file for each job.
+"""What the published models do: fill masks, name pictures, estimate flow, reconstruct clips. A file for each job.
 
 Not concerned with the models and their preparation of single examples: see `published/`.
 """
@@ -6,11 +6,12 @@ Not concerned with the models and their preparation of single examples: see `pub
 from perceivers.errors import BadInput
 from perceivers.jobs.base import Job
 from perceivers.jobs.bytes import FillMasks
+from perceivers.jobs.clips import ReconstructClips
 from perceivers.jobs.flow import EstimateFlow
 from perceivers.jobs.pictures import NamePictures
-from perceivers.published.models import ImageClassifier, MaskedLanguage, OpticalFlow, Published
+from perceivers.published.models import Autoencoder, ImageClassifier, MaskedLanguage, OpticalFlow, Published
 
-__all__ = ["EstimateFlow", "FillMasks", "Job", "NamePictures", "job"]
+__all__ = ["EstimateFlow", "FillMasks", "Job", "NamePictures", "ReconstructClips", "job"]
 
 
 def job(model: Published, name: str) -> Job:
@@ -21,4 +22,6 @@ def job(model: Published, name: str) -> Job:
         return NamePictures(model, name)
     if isinstance(model, OpticalFlow):
         return EstimateFlow(model, name)
+    if isinstance(model, Autoencoder):
+        return ReconstructClips(model, name)
     raise BadInput(f"{name}: a {type(model).__name__} is used from Python: perceivers.published.load reads it")

@@ -139,6 +139,12 @@ def are_pictures(cells: list[Any]) -> bool:
     return bool(cells) and isinstance(cells[0], list | np.ndarray)
 
 
+def numbered(out: Path, ending: str, row: int, count: int) -> Path:
+    """Where the answer to one row of `count` is written: `out`, or with its number from 1 on before the ending."""
+    number = f"-{row + 1:0{len(str(count))}d}" if count > 1 else ""
+    return out.with_name(f"{out.name[: -len(ending)]}{number}{out.name[-len(ending) :]}")
+
+
 def _opened(root: Path | None, cell: Any, field: Field) -> Any:
     """The cell, with a path in place of a file's name. Raises Unreadable."""
     if not field.names_files:

@@ -23,7 +23,7 @@ from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.files import check_place, write_atomic
-from perceivers.jobs.base import Job, are_pictures
+from perceivers.jobs.base import Job, are_pictures, numbered
 from perceivers.jobs.flow_files import WRITERS, ending
 from perceivers.jobs.pictures import RGB, read_rgb
 from perceivers.modalities.shaded import Picture, shades
@@ -126,8 +126,7 @@ class EstimateFlow(Job[Pair]):
         count, failed = len(table.frame), {}
 
         def write(row: int, example: Pair) -> Path:
-            number = f"-{row + 1:0{len(str(count))}d}" if count > 1 else ""
-            place = out.with_name(f"{out.name[: -len(kind)]}{number}{out.name[-len(kind) :]}")
+            place = numbered(out, kind, row, count)
             write_atomic(place, WRITERS[kind](self.flow(example.first, example.second)))
             return place
 

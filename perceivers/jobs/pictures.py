@@ -3,6 +3,7 @@
 Not concerned with how a picture is cropped and scaled (`published/pictures.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,7 @@ class NamePictures(Job[RGB]):
         return read_rgb(cell)
 
     def answer(self, example: RGB, proba: bool) -> dict[str, Any]:
-        found = self.probabilities(example)
-        order = np.argsort(-found, kind="stable")[:BEST]
-        best = [{"class": self.classes[i], "probability": float(found[i])} for i in order]
-        columns = {"class": best[0]["class"], "class_probability": best[0]["probability"], "best": best}
-        if proba:
-            each = zip(self.classes, found.tolist(), strict=True)
-            columns |= {f"class_probability_{name}": probability for name, probability in each}
-        return columns
+        return ranked(self.classes, self.probabilities(example), proba)
 
     def probabilities(self, picture: RGB) -> Float[np.ndarray, " k"]:
         """The probability of each of `classes`."""
@@ -81,6 +75,17 @@ class NamePictures(Job[RGB]):
         whole = np.zeros(drawn.shape[:2])
         pictures.centre_crop(whole, side)[:] = spread[0, 0].numpy()
         return Picture(drawn, shades(whole))
+
+
+def ranked(classes: Sequence[str], found: Float[np.ndarray, " k"], proba: bool) -> dict[str, Any]:
+    """The columns of an answer: the likeliest class and its probability, the five likeliest; with `proba` all."""
+    order = np.argsort(-found, kind="stable")[:BEST]
+    best = [{"class": classes[i], "probability": float(found[i])} for i in order]
+    columns = {"class": best[0]["class"], "class_probability": best[0]["probability"], "best": best}
+    if proba:
+        each = zip(classes, found.tolist(), strict=True)
+        columns |= {f"class_probability_{name}": probability for name, probability in each}
+    return columns
 
 
 def read_rgb(cell: Any) -> RGB:

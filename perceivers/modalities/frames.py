@@ -32,20 +32,20 @@ def read(cell: Any, rate: float, limits: clips.Limits, keep: Callable[[np.ndarra
     """A Path, an array or a nested list → its frames, each as `keep` leaves it; None where missing. The frames of a
     file are `rate` a second; those of an array are taken as they come. Raises Unreadable.
     """
-    if _is_file(cell):
+    if is_file(cell):
         return np.stack(clips.frames(cell, rate, limits, keep))
     array = _from_array(cell, limits.pixels)
     return None if array is None else np.stack([keep(picture) for picture in array])
 
 
-def _is_file(cell: Any) -> bool:
+def is_file(cell: Any) -> bool:
     """Whether a cell is a file of its own rate, not an array."""
     return isinstance(cell, Path) and cell.suffix.lower() not in ARRAY_ENDINGS
 
 
 def shape(cell: Any) -> Shape | None:
     """From the header alone; None where missing. Raises Unreadable."""
-    if _is_file(cell):
+    if is_file(cell):
         found = clips.header(cell)
         return Shape(round(found.seconds * found.rate), found.height, found.width, found.channels, found.rate)
     if isinstance(cell, Path):

@@ -187,7 +187,7 @@ class Video(Modality):
             return "–"
         t, h, w = example.shape[:3]
         name = f"{t} frames of {w} × {h} pixels, {t / field.options['rate']:.2f} s"
-        return img(pixels.as_picture(_strip(example, _shown(t))), STRIP, name)
+        return img(pixels.as_picture(strip(example, shown(t))), STRIP, name)
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
         """A few frames at the size that the model sees; a pixel has the shade of its patch."""
@@ -198,9 +198,9 @@ class Video(Modality):
         grids = rearrange(weights, "w (t y x) -> w t y x", y=-(-h // p), x=-(-w // p))
         by_frame = shades(_on_time(grids, t, field.options["frames"]))
         by_pixel = by_frame.repeat(p, axis=1).repeat(p, axis=2)[:, :h, :w, None]
-        chosen = _shown(t)
-        strip = np.asarray(pixels.as_picture(_strip(example, chosen)).convert("RGB"))
-        return Picture(strip, _strip(by_pixel, chosen)[..., 0], STRIP)
+        chosen = shown(t)
+        side_by_side = np.asarray(pixels.as_picture(strip(example, chosen)).convert("RGB"))
+        return Picture(side_by_side, strip(by_pixel, chosen)[..., 0], STRIP)
 
     def baseline(self, field: Any) -> Any:
         """Pixels at 4 × 8 × 8, and how much each place changes from frame to frame."""
@@ -250,12 +250,12 @@ def _input(options: Mapping[str, Any], channels: int) -> VideoInput:
     return VideoInput(options["frames"], options["patch"], options["mean"], options["std"], channels)
 
 
-def _shown(t: int) -> np.ndarray:
+def shown(t: int) -> np.ndarray:
     """Which frames of t are drawn."""
     return np.unique(np.linspace(0, t - 1, min(t, SHOWN)).round().astype(int))
 
 
-def _strip(clip: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def strip(clip: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Some of the frames (t h w c) side by side, with a narrow gap."""
     gap = max(1, clip.shape[2] // 32)
     edge = np.uint8(255) if clip.dtype == np.uint8 else 0.0

@@ -1,0 +1,151 @@
+"""Clips, what the autoencoder makes of their frames and sound, and what it takes them for.
+
+Not concerned with windows and crops (`published/clips.py`), nor with files of clips (`perceivers/clips.py`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+
+from perceivers import clips
+from perceivers.core.rollout import rollout
+from perceivers.data import sinks
+from perceivers.data.folders import MODALITY_OF
+from perceivers.data.schema import Field
+from perceivers.data.sources import Table
+from perceivers.errors import BadInput, Unreadable
+from perceivers.files import check_place
+from perceivers.jobs.base import Job, numbered
+from perceivers.jobs.pictures import ranked
+from perceivers.modalities import frames, pixels, sounds
+from perceivers.modalities.shaded import Picture, shades
+from perceivers.modalities.video import STRIP, shown, strip
+from perceivers.published import clips as published
+from perceivers.published.models import Autoencoder
+
+LIMITS = clips.Limits(10_000_000_000, 120)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Square frames at the model's rate, as much sound at 48 kHz, and what had to be done to the file for that."""
+
+    frames: UInt8[np.ndarray, "t y x 3"]
+    sound: Float[np.ndarray, " s"]
+    notes: tuple[str, ...]
+
+
+class ReconstructClips(Job[Clip]):
+    """Answers `class` and `class_probability`, guessed from a clip's frames and sound by asking for the label, which is
+    always masked; the five likeliest in `best`; and in `note` what was done to the clip: another rate, silence in place
+    of sound, frames repeated. With a clip as `out` frames and sound are reconstructed, and written together.
+
+    A clip is a file of at most two minutes, or an array (t h w) or (t h w c), whose frames are taken as they come and
+    which is silent. It is read in windows of 16 frames.
+    """
+
+    field = Field("path", "video", "input", ("path",))
+    target = Field("class", "category", "target", ("class",))
+    wants = "clips"
+
+    def __init__(self, model: Autoencoder, name: str):
+        super().__init__(name)
+        self.model = model
+        self.classes = model.labels or tuple(map(str, range(model.sizes.num_classes)))
+
+    def suits(self, cells: list[Any]) -> bool:
+        if cells and isinstance(cells[0], str):
+            return MODALITY_OF.get(Path(cells[0]).suffix.lower()) == "video"
+        return bool(cells) and isinstance(cells[0], list | np.ndarray)
+
+    def read(self, cell: Any) -> Clip:
+        sizes, notes = self.model.sizes, []
+        rate = published.frame_rate(sizes)
+
+        def keep(frame: np.ndarray) -> np.ndarray:
+            rgb = np.round(255 * pixels.as_float(pixels.fit(frame, 3, None))).astype(np.uint8)
+            return published.square(rgb, sizes.frame_size)
+
+        found = frames.read(cell, rate, LIMITS, keep)
+        if found is None:
+            raise Unreadable("an empty cell came, expected a clip")
+        if frames.is_file(cell) and abs((native := clips.header(cell).rate) - rate) > 0.01 * rate:
+            notes.append(f"{native:.4g} frames a second, read at {rate:g}")
+        heard = clips.sound(cell, LIMITS.seconds) if frames.is_file(cell) else None
+        sound = np.zeros(len(found) * published.frame_samples(sizes), np.float32)
+        if heard is None:
+            notes.append("no sound: read as silence")
+        else:
+            samples = sounds.resample(*heard, published.SOUND_RATE).mean(1)[: len(sound)]
+            sound[: len(samples)] = samples
+        if len(found) < sizes.num_frames:
+            notes.append(f"{len(found)} frames, fewer than {sizes.num_frames}: the last one was repeated to read them")
+        return Clip(found, sound, tuple(notes))
+
+    def answer(self, example: Clip, proba: bool) -> dict[str, Any]:
+        found = published.label(self.model, example.frames, example.sound)
+        return ranked(self.classes, found, proba) | {"note": "; ".join(example.notes) or None}
+
+    def check_out(self, out: Path) -> None:
+        if out.suffix.lower() in clips.ENDINGS:
+            check_place(out)
+        elif out.suffix.lower() in sinks.WRITERS:
+            sinks.check_out(out)
+        else:
+            raise BadInput(
+                f"{out}: unknown ending {out.suffix!r}: {', '.join(clips.ENDINGS)} hold the reconstruction, and "
+                f"{', '.join(sinks.WRITERS)} the label"
+            )
+
+    def predict_to(self, table: Table, out: Path, *, proba: bool = False) -> tuple[str, dict[int, str]]:
+        """One clip's reconstruction is written to `out`; of several, to names numbered from 1 before the ending."""
+        if out.suffix.lower() not in clips.ENDINGS:
+            return super().predict_to(table, out, proba=proba)
+        count, failed = len(table.frame), {}
+
+        def write(row: int, example: Clip) -> str:
+            place = numbered(out, out.suffix, row, count)
+            found = self.reconstruct(example, place)
+            best = ", ".join(
+                f"{one['class']} {one['probability']:.3f}" for one in ranked(self.classes, found, False)["best"]
+            )
+            return "; ".join([f"{place}: {best}", *example.notes])
+
+        return "\n".join(line for _, line in self.each(table, write, failed)), failed
+
+    def reconstruct(self, example: Clip, place: Path) -> Float[np.ndarray, " k"]:
+        """Writes what the model makes of a clip, and returns the probability of each class."""
+        found = published.reconstruct(self.model, example.frames, example.sound)
+        video = np.round(255 * found["video"].clip(0, 1)).astype(np.uint8)
+        sound = found["audio"].clip(-1, 1)[:, None]
+        clips.write(place, video, round(published.frame_rate(self.model.sizes)), sound, published.SOUND_RATE)
+        return found["label"]
+
+    @torch.inference_mode()
+    def attention(self, example: Clip) -> Float[np.ndarray, "w m"]:
+        """Of the label, on patches of frames and sound, in each window."""
+        model = self.model
+        nothing = {name: torch.zeros(0, dtype=torch.long) for name in ("audio", "image")}
+        rows = []
+        for window in published.windows(model.sizes, example.frames, example.sound):
+            array = model.inputs(*published.tensors(model, window))
+            rows.append(rollout(model.perceiver, array, model.queries(1, nothing))[0, 0].double().cpu().numpy())
+        return np.stack(rows)
+
+    def shaded(self, example: Clip, weights: Float[np.ndarray, "w m"]) -> Picture:
+        """A few frames side by side; a pixel has the shade of its patch. What lies on the sound is not drawn."""
+        sizes, count = self.model.sizes, len(example.frames)
+        t, h, w = sizes.grid
+        of_frames = weights[:, sizes.audio_patches : sizes.audio_patches + t * h * w]
+        by_frame = np.zeros((max(count, t), h, w))
+        pieces = published.windows(sizes, example.frames, example.sound)
+        for window, row in zip(pieces, of_frames, strict=True):
+            by_frame[window.start : window.start + t] = rearrange(row, "(t h w) -> t h w", t=t, h=h)
+        p, chosen = sizes.patch_size, shown(count)
+        by_pixel = shades(by_frame[:count]).repeat(p, axis=1).repeat(p, axis=2)[..., None]
+        return Picture(strip(example.frames, chosen), strip(by_pixel, chosen)[..., 0], STRIP)
