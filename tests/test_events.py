@@ -226,6 +226,17 @@ def test_unknown_and_missing_units_are_unseen():
     assert EVENTS.remarks(field, found) == ("unit 'zebra' is none of those of training: it is read as unseen",)
 
 
+def test_a_start_takes_over_units_by_their_names():
+    def weights(units):
+        field = field_of([many(99, units)])
+        return EVENTS.inputs([field], CHANNELS).weights({"e": field})["e"][1]
+
+    first, second = weights("abc"), weights("bcd")
+    assert set(first) & set(second) >= {"= b", "= c", "unseen", "event.weight"}
+    assert not [name for name in set(first) & set(second) if "whole" in name or name in ("= a", "= d")]
+    assert [name for name in weights("abc") if name in first and "whole" in name]
+
+
 def test_what_is_sorted_or_unseen_is_said(capsys):
     cells = [sorted(row) for row in ROWS] * 6
     label = ["x", "y"] * 12

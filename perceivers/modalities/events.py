@@ -16,8 +16,8 @@ from torch import Tensor
 
 from perceivers.errors import BadInput
 from perceivers.modalities import recordings
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, one_of, positive
-from perceivers.modalities.events_input import EventsInput
+from perceivers.modalities.base import Inputs, Modality, Part, Uniform, one_of, positive
+from perceivers.modalities.events_input import EventsInput, EventsInputs
 from perceivers.modalities.raster import Raster
 from perceivers.modalities.recordings import Recording
 from perceivers.modalities.shaded import Plain, Shaded, shades
@@ -174,7 +174,7 @@ class Events(Modality):
             span = options["span"] / options["gap"]
             return EventsInput(len(options["units"]), len(options["values"]), group, span, channels)
 
-        return PerField({field.name: module(field.options, _group(field)) for field in fields})
+        return EventsInputs({field.name: module(field.options, _group(field)) for field in fields})
 
     def draw(self, field: Any, cell: Any) -> str:
         """A raster: time to the right, a line for each unit, marks as high as their values are large."""

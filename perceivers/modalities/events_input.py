@@ -3,6 +3,9 @@
 Not concerned with reading events (`events.py`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -11,13 +14,28 @@ from torch.nn.functional import gelu, pad
 
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
-from perceivers.modalities.base import Part
+from perceivers.modalities.base import Part, PerField, Weights
 
 NUM_BANDS, RESOLUTION = 16, 64
 WIDTH = 64
 NEAR = 8  # events of the same unit on either side that an event is seen with
 FAR = 2.0  # spans: no position is farther away
 LEAST_GAP = 0.01  # usual gaps
+
+
+class EventsInputs(PerField):
+    """Fields of events, side by side along m."""
+
+    def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
+        """Each unit by its name; what is made of all units together is the same for the same units alone."""
+        found = {}
+        for name, module in zip(self.names, self.fields, strict=True):
+            own, units = dict(module.named_parameters()), fields[name].options["units"]
+            embedded = own.pop("units.weight")
+            rows = {label: embedded[i] for i, label in enumerate((*(f"= {unit}" for unit in units), "unseen"))}
+            whole = {f"{units} {key}": own.pop(key) for key in [*own] if key.startswith("whole.")}
+            found[name] = "events", {**own, **whole, **rows}
+        return found
 
 
 class EventsInput(nn.Module):
