@@ -37,7 +37,7 @@ def baselines(
     With over 20,000 train rows a `note` says how many were used. Raises BadInput where the train rows are one class.
     """
     fitted = np.sort(np.random.default_rng(seed).permutation(train)[:MOST_ROWS])
-    goals, answers = np.asarray([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
+    goals, answers = target_modality.stack([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
     found = target_modality.rivals(target, Simple(target, inputs, goals, fitted, test, seed))
     results = {name: target_modality.metrics(target, given, answers, groups) for name, given in found.items()}
     if len(fitted) == len(train):

@@ -109,7 +109,7 @@ def _one(field: Field, table: Table, rows: Rows, read: np.ndarray, found: np.nda
     ids, answered = read[has], found[has]
     if field.modality == "category":
         answered = np.pad(answered, ((0, 0), (0, len(field.options["categories"]) - answered.shape[1])))
-    truth = np.asarray([rows.columns[field.name][int(row)] for row in ids])
+    truth = modality(field).stack([rows.columns[field.name][int(row)] for row in ids])
     groups = table.frame[group].gather(ids).to_list() if group and group in table.frame.columns else None
     return Evaluation(field, ids, answered, truth, modality(field).metrics(field, answered, list(truth), groups))
 

@@ -148,7 +148,7 @@ def _explanation(
 
 def _inputs(model: Model, rows: Rows, row: int) -> Batch:
     """The input parts of one row: one element for each of its windows."""
-    _, batch = rows.windowed(np.array([row]))
+    ((_, batch),) = rows.windowed(np.array([row]))
     return {field.name: batch[field.name] for field in model.schema.inputs}
 
 
@@ -222,7 +222,7 @@ def _sampled_steps(count: int) -> Iterator[tuple[int, frozenset[int], float]]:
 def _answers_to_sets(
     model: Model, batch: Batch, fields: list[Field], present: Bool[np.ndarray, "s f"]
 ) -> dict[str, Float[np.ndarray, "s k"]]:
-    """The answers where only the fields of each set are there, the mean over windows."""
+    """The answers where only the fields of each set are there, those to windows joined."""
     with torch.inference_mode():
         array, _ = model.eval().read(batch)
         windows, length = array.shape[:2]
@@ -235,8 +235,13 @@ def _answers_to_sets(
                 missing = (~there).repeat_interleave(windows)
                 repeated[field.name] = modality(field).drop(field, repeated[field.name], missing)
             pieces.append(model.answers(repeated))
-    answers = {name: torch.cat([piece[name] for piece in pieces]).double().cpu().numpy() for name in pieces[0]}
-    return {name: found.reshape(len(present), windows, -1).mean(1) for name, found in answers.items()}
+    found = {}
+    for target in model.schema.targets:
+        kind = modality(target)
+        answers = torch.cat([piece[target.name] for piece in pieces]).double().cpu().numpy()
+        of_sets = answers.reshape(len(present), windows, -1)
+        found[target.name] = kind.stack([kind.join(target, list(one)) for one in of_sets])
+    return found
 
 
 # Many rows ----------------------------------------------------------------------------------------------------

@@ -80,7 +80,8 @@ class Model(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target."""
         predictions = self(batch)
-        return {f.name: target.loss(predictions[f.name], batch[target.reads or f.name]) for f, target in self.asked}
+        parts = {f.name: {**batch[f.name], **(batch[t.reads] if t.reads else {})} for f, t in self.asked}
+        return {f.name: target.loss(predictions[f.name], parts[f.name]) for f, target in self.asked}
 
     def answers(self, batch: Batch) -> dict[str, Tensor]:
         """The answer (b k) to each target: probabilities, or values in the field's own units."""

@@ -30,23 +30,24 @@ BATCH = 128
 
 
 def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(the row ids that could be read, {target: answers (n k)}). Windows of a long example are averaged."""
-    sums: dict[str, np.ndarray] = {}
-    counts = np.zeros(len(rows))
+    """(the row ids that could be read, {target: answers (n k)}). The windows of a long example are joined."""
+    pieces: dict[str, dict[int, list[np.ndarray]]] = {field.name: {} for field in model.schema.targets}
     model.eval()
     with torch.inference_mode():
         for owners, batch in evaluation_batches(rows, ids, BATCH):
-            np.add.at(counts, owners, 1)
             for name, answer in model.answers(batch).items():
-                if name not in sums:
-                    sums[name] = np.zeros((len(rows), answer.shape[1]))
-                np.add.at(sums[name], owners, answer.double().cpu().numpy())
-    if not sums:  # not one row could be read: no answers, as wide as they would have been
-        nothing = {field.name: modality(field).collate(field, [None]) for field in model.schema.inputs}
-        with torch.inference_mode():
-            sums = {name: np.zeros((len(rows), answer.shape[1])) for name, answer in model.answers(nothing).items()}
-    read = np.flatnonzero(counts)
-    return read, {name: total[read] / counts[read, None] for name, total in sums.items()}
+                for row, one in zip(owners.tolist(), answer.double().cpu().numpy(), strict=True):
+                    pieces[name].setdefault(row, []).append(one)
+        read = sorted(next(iter(pieces.values())))
+        if not read:  # not one row could be read: no answers, as wide as they would have been
+            nothing = {field.name: modality(field).collate(field, [None]) for field in model.schema.inputs}
+            pieces = {name: {0: [answer[0].double().numpy()]} for name, answer in model.answers(nothing).items()}
+    found = {}
+    for field in model.schema.targets:
+        kind = modality(field)
+        joined = [kind.join(field, pieces[field.name][row]) for row in read or [0]]
+        found[field.name] = kind.stack(joined)[: len(read)]
+    return np.array(read, dtype=np.int64), found
 
 
 def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:

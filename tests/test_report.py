@@ -126,6 +126,7 @@ def summary(*targets, inputs=(), cell=lambda name, row: f"{name} {row}", **chang
         unreadable=["things.csv, row 9, photo: not a picture"],
         cell=cell,
         row_name=lambda row: f"row {row + 1}",
+        example=lambda name, row: None,
         versions={"perceivers": "0.1.0", "torch": "2.13.0"},
     )
     return replace(given, **changes)

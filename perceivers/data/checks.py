@@ -111,7 +111,7 @@ def _fits(cells: pl.Series, field: Field) -> bool:
         if dtype.is_numeric():
             return True
         return not dtype.is_nested() and bool(to_seconds_or_numbers(cells.head(SAMPLE), field).is_not_null().any())
-    if field.modality in ("image", "audio", "video", "points", "array"):
+    if field.modality in ("image", "audio", "video", "points", "array", "given", "point_class", "point_value"):
         return dtype == pl.String or dtype.is_nested()
     if field.modality == "series":
         return dtype == pl.String or dtype.is_nested() or dtype.is_numeric()

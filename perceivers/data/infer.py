@@ -15,6 +15,7 @@ from perceivers.data.checks import check, check_rows, check_target, likely_targe
 from perceivers.data.dates import find_dates
 from perceivers.data.folders import SPLITS
 from perceivers.data.infer_events import with_events
+from perceivers.data.infer_given import property_of, with_given
 from perceivers.data.infer_long import infer_long
 from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
@@ -45,6 +46,8 @@ def infer(
     Raises BadInput for an unknown column, a target that cannot be asked for or has one value, and a single row.
     """
     targets = tuple(dict.fromkeys(targets)) or table.targets
+    properties = [p for name in targets if (p := property_of(table, name)) is not None]
+    targets = tuple(name for name in targets if name not in {p.target for p in properties})
     for what, names in (("target", targets), ("group", (group,)), ("time", (time,))):
         for name in names:
             if name is not None and name not in table.frame.columns:
@@ -59,6 +62,7 @@ def infer(
     split = Split(column=_split_column(table, targets), group=group, time=time)
     fields = tuple(field for column in columns(table, targets) for field in _fields(column, split))
     fields = with_events(table, fields, TIME_NAMES)
+    fields = with_given(table, fields, properties)
     fields = _with_masked(table, _with_pasts(table, _with_times(table, fields)))
     for field in fields:
         if field.role == "target":
@@ -205,7 +209,7 @@ def describe(table: Table, schema: Schema) -> str:
     """What `inspect` prints: the fields with reasons, the split, and what to look out for. At most 120 columns."""
     rows = [("name", "modality", "role", "values", "read so because")]
     rows += [(f.name, f.modality or "–", f.role, _values(table, f), f.reason) for f in schema.fields]
-    widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate((26, 8, 6, 38))]
+    widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate((26, 11, 6, 38))]
     height, width = table.frame.shape
     lines = [f"{table.name}: {_count(height, 'row')} × {_count(width, 'column')}", ""]
     for row in rows:

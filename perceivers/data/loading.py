@@ -5,7 +5,7 @@ modality does: readers are given from outside.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -38,6 +38,7 @@ class Reader(Protocol):
     def read(self, field: Field, cell: Any) -> Any: ...
     def read_all(self, field: Field, cells: Sequence[Any]) -> Sequence[Any] | np.ndarray | None: ...
     def remarks(self, field: Field, example: Any) -> Sequence[str]: ...
+    def mismatch(self, field: Field, example: Any, examples: Mapping[str, Any]) -> str | None: ...
     def windows(self, field: Field, example: Any) -> list[Any]: ...
     def crop(self, field: Field, example: Any, uniform: float) -> Any: ...
     def size(self, field: Field, cell: Any) -> int: ...
@@ -117,7 +118,7 @@ class Column:
         try:
             example = self.reader.read(self.field, self.cell(row))
         except Unreadable as error:
-            raise Unreadable(f"{self.table.name}, row {row + 1}, {self.field.name}: {error}") from error
+            raise Unreadable(self._at(row, str(error))) from error
         for remark in self.reader.remarks(self.field, example):
             self.remarks.setdefault(remark, set()).add(row)
         size = getattr(example, "nbytes", 64)
@@ -125,6 +126,14 @@ class Column:
             self.room -= size
             self.kept[row] = example
         return example
+
+    def match(self, row: int, examples: Mapping[str, Any]) -> None:
+        """Raises Unreadable, with the same, where the example does not go with the others of its row."""
+        if wrong := self.reader.mismatch(self.field, examples[self.field.name], examples):
+            raise Unreadable(self._at(row, wrong))
+
+    def _at(self, row: int, message: str) -> str:
+        return f"{self.table.name}, row {row + 1}, {self.field.name}: {message}"
 
     def size(self, row: int) -> int:
         try:
@@ -154,8 +163,9 @@ class Rows:
         for row in (int(r) for r in rows):
             self.tried.add(row)
             try:
+                examples = {column.field.name: column[row] for column in one_by_one}
                 for column in one_by_one:
-                    column[row]
+                    column.match(row, examples)
             except Unreadable as error:
                 self.failed[row] = str(error)
             else:
@@ -199,24 +209,30 @@ class Rows:
         """Readable rows → the parts of their fields."""
         return {name: self._collate(column, rows) for name, column in self.columns.items()}
 
-    def windowed(self, rows: np.ndarray) -> tuple[np.ndarray, Batch]:
-        """A batch in which a row stands as often as its longest field has windows, and its row ids."""
+    def windowed(self, rows: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Batches in which a row stands as often as its longest field has windows, each with its row ids: a single
+        one, or several of at most `most`.
+        """
         pieces = {
             name: [column.reader.windows(column.field, column[int(row)]) for row in rows]
             for name, column in self.columns.items()
             if column.field.role == "input" and not isinstance(column.all, np.ndarray)
         }
         counts = np.array([[len(windows) for windows in p] for p in pieces.values()] + [[1] * len(rows)]).max(axis=0)
-        owners = np.repeat(np.arange(len(rows)), counts)
-        batch = {}
-        for name, column in self.columns.items():
-            if name in pieces:
-                of_rows = zip(pieces[name], counts, strict=True)
-                examples = [windows[min(i, len(windows) - 1)] for windows, count in of_rows for i in range(count)]
-                batch[name] = column.reader.collate(column.field, examples)
-            else:
-                batch[name] = self._collate(column, rows[owners])
-        return rows[owners], batch
+        places = [(row, i) for row, count in enumerate(counts) for i in range(count)]
+        most = most or len(places)
+        for start in range(0, len(places), most):
+            of_batch = places[start : start + most]
+            owners = rows[[row for row, _ in of_batch]]
+            batch = {}
+            for name, column in self.columns.items():
+                if name in pieces:
+                    found = pieces[name]
+                    examples = [found[row][min(i, len(found[row]) - 1)] for row, i in of_batch]
+                    batch[name] = column.reader.collate(column.field, examples)
+                else:
+                    batch[name] = self._collate(column, owners)
+            yield owners, batch
 
     def _collate(self, column: Column, rows: np.ndarray) -> dict[str, Any]:
         examples = column.all[rows] if isinstance(column.all, np.ndarray) else [column[int(row)] for row in rows]
@@ -341,4 +357,4 @@ def evaluation_batches(rows: Rows, ids: np.ndarray, batch_size: int) -> Iterator
     sizes = rows.sizes(ids)
     for batch_ids in np.array_split(ids[np.argsort(sizes, kind="stable")], max(1, -(-len(ids) // batch_size))):
         if len(batch_ids):
-            yield rows.windowed(batch_ids)
+            yield from rows.windowed(batch_ids, batch_size)

@@ -16,7 +16,7 @@ from perceivers.files import DUMPER, read_yaml
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
 NAME = str | int | float  # what YAML may take a name for
-FILE_MODALITIES = frozenset({"image", "audio", "video", "points"})  # a string in a cell is the name of a file
+FILE_MODALITIES = frozenset({"image", "audio", "video", "points", "given"})  # a string in a cell is the name of a file
 
 
 @dataclass(frozen=True)

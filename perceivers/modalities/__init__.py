@@ -13,9 +13,11 @@ from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
 from perceivers.modalities.events import Events
+from perceivers.modalities.given import Given
 from perceivers.modalities.image import Image
 from perceivers.modalities.masked import Masked
 from perceivers.modalities.number import Number
+from perceivers.modalities.per_point import PointClass, PointValue
 from perceivers.modalities.points import Points
 from perceivers.modalities.series import Series
 from perceivers.modalities.text import Text
@@ -34,6 +36,9 @@ KINDS = (
     Events(),
     Masked(),
     Asked(),
+    Given(),
+    PointClass(),
+    PointValue(),
 )
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 

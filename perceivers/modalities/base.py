@@ -87,6 +87,10 @@ class Modality(ABC):
         """In training, one piece in place of all `windows`, chosen by a number in [0, 1)."""
         return example
 
+    def mismatch(self, field: Any, example: Any, examples: Mapping[str, Any]) -> str | None:
+        """A line that says why an example does not go with the others of its row (`examples`, by field), if so."""
+        return None
+
     def size(self, field: Any, cell: Any) -> int:
         """About how many input elements a cell will take, found cheaply: batches are bucketed by it."""
         return 1
@@ -117,6 +121,14 @@ class Modality(ABC):
     def target(self, field: Any, channels: int) -> "Target":
         """The module that asks for this field and reads the answer."""
         raise BadTargetModality(self.name)
+
+    def join(self, field: Any, answers: Sequence[Float[np.ndarray, " k"]]) -> np.ndarray:
+        """The answers to the windows of a row → its answer: here their mean."""
+        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+
+    def stack(self, rows: Sequence[Any]) -> np.ndarray:
+        """Answers or examples of rows as one array that rows index."""
+        return np.asarray(rows)
 
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         """Answers (n k) as columns: those in `answered`, and beside them what else is known, such as probabilities."""
@@ -155,8 +167,10 @@ class Modality(ABC):
         """
         return show.rows()
 
-    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
-        """The answer (k) to one row and what was true, as HTML; empty where the score says all."""
+    def compared(self, field: Any, answer: np.ndarray, truth: Any, example: Callable[[str], Any]) -> str:
+        """The answer (k) to one row and what was true, as HTML; empty where the score says all. `example` gives the
+        row's example of an input field by its name.
+        """
         found = self.columns(field, np.asarray(answer)[None], False)
         said = ", ".join(str(found[name][0]) for name in self.answered(field))
         return f"{html.escape(said)} (true: {html.escape(str(truth))})"
@@ -209,7 +223,7 @@ class Inputs(nn.Module, ABC):
 class Target(nn.Module, ABC):
     """Asks for one field: queries, a head that reads the outputs, and a loss. `batch` holds the parts of all inputs.
 
-    reads: the input whose part holds the truth; None: the field's own
+    reads: the input whose part the loss sees beside the field's own; None: no other
     """
 
     reads: str | None = None

@@ -72,7 +72,7 @@ class Category(Modality):
             came = f"only {next(iter(found))!r}" if found else "nothing"
             raise BadInput(f"{field.name}: {came} in the rows of train: nothing to tell apart; choose another target")
         if field.options["class_weights"] is None and field.options["labels"] == "one":
-            options["class_weights"] = _class_weights([found[category] for category in options["categories"]])
+            options["class_weights"] = class_weights([found[category] for category in options["categories"]])
         return options
 
     def read(self, field: Any, cell: Any) -> int | np.ndarray | None:
@@ -245,7 +245,7 @@ def _some(known: Mapping[str, int]) -> str:
     return ", ".join(list(known)[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
 
 
-def _class_weights(counts: Sequence[int]) -> list[float] | None:
+def class_weights(counts: Sequence[int]) -> list[float] | None:
     """∝ 1/√count, of mean 1 over the rows, where the largest class is over three times the smallest."""
     n = np.maximum(counts, 1)
     if n.max() <= UNBALANCED * n.min():

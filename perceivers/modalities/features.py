@@ -186,6 +186,15 @@ class Spectra(TransformerMixin, BaseEstimator):
         return np.concatenate([frames.mean(0), frames.std(0), *quarters, [len(example) / self.rate]])
 
 
+def read_clouds(features: int) -> Pipeline:
+    """`Asked` of `Given` → the same; which points are asked is left out."""
+    return make_pipeline(FunctionTransformer(_as_clouds), Distances(features))
+
+
+def _as_clouds(examples: Sequence[Any]) -> list[np.ndarray | None]:
+    return [None if example is None else example.cloud for example in examples]
+
+
 class Distances(TransformerMixin, BaseEstimator):
     """Clouds (n, 3 + k) → the log of the size, the spread along the three main axes, histograms of the distances from
     the centre and between pairs of points (Osada et al. 2002, "Shape distributions"), and each feature's mean and

@@ -158,7 +158,7 @@ class Masked(Modality):
         windows = [[w for w in self.windows(source, example) if w is not None] for example in test]
         return naive.hidden_bytes(train, windows)
 
-    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
+    def compared(self, field: Any, answer: np.ndarray, truth: Any, example: Callable[[str], Any]) -> str:
         return ""
 
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:

@@ -49,7 +49,7 @@ def classification(
         "accuracy": proportion(correct, groups),
         "auroc": _scores((probabilities[:, first:], is_class[:, first:]), groups),
         "f1": per_class["f1"],
-        "ece": _interval(_calibration_error, (probabilities.max(1, initial=0.0), correct), groups, MOST_ROWS),
+        "ece": interval(_calibration_error, (probabilities.max(1, initial=0.0), correct), groups, MOST_ROWS),
         "per_class": per_class["per_class"],
     }
 
@@ -87,9 +87,9 @@ def regression(
         raise ValueError("truth has values that are not finite: leave out the rows without a target")
     return {
         "n": len(truth),
-        "mae": _interval(_mean, (np.abs(values - truth).mean(1),), groups, MOST_ROWS),
-        "mse": _interval(_mean, (np.square(values - truth).mean(1),), groups, MOST_ROWS),
-        "r2": _interval(_r2, (values, truth), groups, MOST_ROWS),
+        "mae": interval(_mean, (np.abs(values - truth).mean(1),), groups, MOST_ROWS),
+        "mse": interval(_mean, (np.square(values - truth).mean(1),), groups, MOST_ROWS),
+        "r2": interval(_r2, (values, truth), groups, MOST_ROWS),
     }
 
 
@@ -110,7 +110,7 @@ def forecast(
     errors = np.where(there, values - truth, 0.0)
 
     def mean(x: Float[np.ndarray, "n k"]) -> Metrics:
-        return _interval(_mean, (x.sum(1) / there.sum(1),), groups, MOST_ROWS)
+        return interval(_mean, (x.sum(1) / there.sum(1),), groups, MOST_ROWS)
 
     return {
         "n": len(truth),
@@ -126,7 +126,7 @@ def coding(
     """Bits per byte: of all rows together, given the bits that each takes for so many bytes. Raises ValueError."""
     bits, count = np.asarray(bits, float), np.asarray(count, float)
     _check(bits[:, None], count, groups, count.shape == bits.shape)
-    return {"n": len(bits), "bits_per_byte": _interval(_per, (bits, count), groups, MOST_ROWS)}
+    return {"n": len(bits), "bits_per_byte": interval(_per, (bits, count), groups, MOST_ROWS)}
 
 
 def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None, fits: bool) -> None:
@@ -140,11 +140,11 @@ def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None,
 
 # Statistics: arrays whose first axis is the rows → a function of row weights (n r) → values (… r) --------------------
 def _mean(x: Float[np.ndarray, " n"]) -> Weighted:
-    return lambda weights: _ratio(x @ weights, weights.sum(0))
+    return lambda weights: ratio(x @ weights, weights.sum(0))
 
 
 def _per(total: Float[np.ndarray, " n"], count: Float[np.ndarray, " n"]) -> Weighted:
-    return lambda weights: _ratio(total @ weights, count @ weights)
+    return lambda weights: ratio(total @ weights, count @ weights)
 
 
 def _auroc(scores: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) -> Weighted:
@@ -155,7 +155,7 @@ def _auroc(scores: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]) 
     def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
         if not areas:
             return np.full(weights.shape[1], np.nan)
-        return _mean_defined(np.stack([area(weights) for area in areas]))
+        return mean_defined(np.stack([area(weights) for area in areas]))
 
     return value
 
@@ -172,7 +172,7 @@ def _area(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> 
         won, lost = (ours @ weights).astype(float), (others @ weights).astype(float)
         below = lost.cumsum(0)
         pairs = (won * (below[0:-1:2] + lost[1::2] / 2)).sum(0)
-        return _ratio(pairs, won.sum(0) * below[-1])
+        return ratio(pairs, won.sum(0) * below[-1])
 
     return value
 
@@ -182,7 +182,7 @@ def _precision_recall_f1(truth: Bool[np.ndarray, "n k"], asked: Bool[np.ndarray,
 
     def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "3 k r"]:
         hits, are, said = (m @ weights for m in members)
-        return np.stack([_ratio(hits, said), _ratio(hits, are), _ratio(2 * hits, are + said)])
+        return np.stack([ratio(hits, said), ratio(hits, are), ratio(2 * hits, are + said)])
 
     return value
 
@@ -191,7 +191,7 @@ def _calibration_error(confidence: Float[np.ndarray, " n"], correct: Float[np.nd
     """Expected calibration error (Guo et al. 2017): |accuracy − confidence| in equal bins, weighted by their rows."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = _members(np.arange(len(bins)), bins, BINS, len(bins)).multiply(correct - confidence)
-    return lambda weights: _ratio(np.abs(gaps @ weights).sum(0), weights.sum(0))
+    return lambda weights: ratio(np.abs(gaps @ weights).sum(0), weights.sum(0))
 
 
 def _r2(values: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Weighted:
@@ -200,9 +200,9 @@ def _r2(values: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> We
 
     def value(weights: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " r"]:
         squares = np.square(centred).T @ weights
-        spread = squares - _ratio((centred.T @ weights) ** 2, np.broadcast_to(weights.sum(0), squares.shape))
+        spread = squares - ratio((centred.T @ weights) ** 2, np.broadcast_to(weights.sum(0), squares.shape))
         spread[spread <= 1e-12 * squares] = 0.0  # all the same
-        return (1 - _ratio(errors.T @ weights, spread)).mean(0)
+        return (1 - ratio(errors.T @ weights, spread)).mean(0)
 
     return value
 
@@ -214,25 +214,27 @@ def _members(rows: np.ndarray, sets: np.ndarray, num_sets: int, n: int) -> Any:
     return csr_array((np.ones(len(rows), np.float32), (sets, rows)), shape=(num_sets, n))
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
-def _mean_defined(x: Float[np.ndarray, "k r"]) -> Float[np.ndarray, " r"]:
+def mean_defined(x: Float[np.ndarray, "k r"]) -> Float[np.ndarray, " r"]:
+    """The mean over the rows that are no NaN."""
     defined = ~np.isnan(x)
-    return _ratio(np.where(defined, x, 0.0).sum(0), defined.sum(0))
+    return ratio(np.where(defined, x, 0.0).sum(0), defined.sum(0))
 
 
 # Intervals ----------------------------------------------------------------------------------------------------
 def mean(values: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
     """The mean over rows, with its bootstrap interval."""
-    return _interval(_mean, (values,), groups, MOST_ROWS)
+    return interval(_mean, (values,), groups, MOST_ROWS)
 
 
 def proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
     """The share of rows that are 1, with Wilson's interval; over groups with the bootstrap's."""
     if groups is not None:
-        return _interval(_mean, (correct,), groups, MOST_ROWS)
+        return interval(_mean, (correct,), groups, MOST_ROWS)
     return _metric(*_wilson(correct.sum(), len(correct)))
 
 
@@ -248,7 +250,7 @@ def _wilson(hits: float, n: float) -> tuple[float, float, float]:
 
 def _scores(arrays: tuple[np.ndarray, np.ndarray], groups: Sequence[Any] | None) -> Metrics:
     most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_SCORES // max(1, arrays[0].shape[1])))
-    return _interval(_auroc, arrays, groups, most)
+    return interval(_auroc, arrays, groups, most)
 
 
 def _f1_and_per_class(truth: np.ndarray, asked: np.ndarray, groups: Sequence[Any] | None) -> Metrics:
@@ -262,13 +264,14 @@ def _f1_and_per_class(truth: np.ndarray, asked: np.ndarray, groups: Sequence[Any
         if groups is None:
             precision, recall = _metric(*_wilson(hits[c], said[c])), _metric(*_wilson(hits[c], are[c]))
         found[c] = {"precision": precision, "recall": recall, "f1": f1, "n": int(are[c])}
-    macro = _mean_defined(value[2, :, None])[0]
-    return {"f1": _metric(macro, *_percentiles(macro, _mean_defined(draws[2]))), "per_class": found}
+    macro = mean_defined(value[2, :, None])[0]
+    return {"f1": _metric(macro, *_percentiles(macro, mean_defined(draws[2]))), "per_class": found}
 
 
-def _interval(
+def interval(
     statistic: Callable[..., Weighted], arrays: tuple[np.ndarray, ...], groups: Sequence[Any] | None, most: int
 ) -> Metrics:
+    """The value of a statistic of the rows of `arrays`, and its bootstrap interval."""
     value, draws = _draws(statistic, arrays, groups, most)
     return _metric(value, *_percentiles(value, draws))
 

@@ -4,7 +4,8 @@ Not concerned with how many points a model gets, nor with batches (`points.py`).
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -47,8 +48,13 @@ def read(cell: Any) -> Cloud | None:
     suffix = cell.suffix.lower()
     if suffix not in READERS:
         raise Unreadable(f"{cell}: unknown ending {suffix!r}: expected one of {', '.join(READERS)}")
+    return _opened(cell, READERS[suffix])
+
+
+def _opened(cell: Path, reader: Callable[[Path], Cloud]) -> Cloud:
+    """What a reader makes of a file. Raises Unreadable, whatever the reader raised."""
     try:
-        return _checked(READERS[suffix](cell))
+        return _checked(reader(cell))
     except Unreadable as error:
         raise Unreadable(f"{cell}: {error}") from error
     except BadInput:
@@ -59,7 +65,22 @@ def read(cell: Any) -> Cloud | None:
         raise Unreadable(f"{cell}: declares more points than memory holds: its header is damaged") from error
     except Exception as error:  # every library has errors of its own
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise Unreadable(f"{cell}: damaged, cut short, or not {suffix[1:]}: {reason}: export it anew") from error
+        raise Unreadable(
+            f"{cell}: damaged, cut short, or not {cell.suffix.lower()[1:]}: {reason}: export it anew"
+        ) from error
+
+
+def read_property(cell: Any, name: str) -> Float[np.ndarray, " n"] | None:
+    """What a cloud says of each of its points under that name. Raises Unreadable."""
+    if isinstance(cell, Path) and cell.suffix.lower() in (".las", ".laz"):
+        cloud = _opened(cell, partial(_las, names=(name,)))
+    else:
+        cloud = read(cell)
+    if cloud is None:
+        return None
+    if name not in cloud.features:
+        raise Unreadable(f"no property {name!r} in this cloud, which has {', '.join(cloud.features) or 'none'}")
+    return cloud.features[name]
 
 
 def _checked(cloud: Cloud) -> Cloud:
@@ -188,10 +209,10 @@ def _npz(path: Path) -> Cloud:
     return Cloud(points, {**features, **more})
 
 
-def _las(path: Path) -> Cloud:
+def _las(path: Path, names: Sequence[str] = FEATURES) -> Cloud:
     if path.suffix.lower() == ".laz":
         _needs("lazrs")
-    return _named(read_las(path, _needs("laspy"), FEATURES, MOST_POINTS))
+    return _named(read_las(path, _needs("laspy"), names, MOST_POINTS))
 
 
 def _pcd(path: Path) -> Cloud:

@@ -1,7 +1,7 @@
 """Clouds of points: any count, with or without features, a set: their order changes nothing.
 
-Not concerned with files (`point_files.py`), nor with the module (`points_input.py`), nor with asking for points: they
-are an input.
+Not concerned with files (`point_files.py`), nor with the module (`points_input.py`), nor with asking for each point
+(`given.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,9 +49,10 @@ class Points(Modality):
     """Options: `points` (the model gets at most so many of each cloud; None: by train's counts, at most 1,024),
     `absolute` (where a cloud lies and how large it is are seen, in units of train; else each cloud is centred and
     scaled, and its size told), `features` (names of columns beside the coordinates; None: the colours, normals,
-    intensity or unnamed columns that all clouds of train have), `rotation` in training (all, upright: about z, small:
-    15 degrees, none; None: all where train's clouds lie in all directions alike, else small); and of train: `centre`,
-    `size` (mean and standard deviation of the log of the root mean square distance), `feature_mean`, `feature_std`.
+    intensity or unnamed columns that all clouds of train have, but for those in `without`), `rotation` in training
+    (all, upright: about z, small: 15 degrees, none; None: all where train's clouds lie in all directions alike, else
+    small); and of train: `centre`, `size` (mean and standard deviation of the log of the root mean square distance),
+    `feature_mean`, `feature_std`.
 
     An example is float32 (n, 3 + k), about the cloud's or train's centre, sorted: at most 4 · `points`, chosen by a
     hash of their values.
@@ -62,6 +63,7 @@ class Points(Modality):
         "points": None,
         "absolute": False,
         "features": None,
+        "without": [],
         "rotation": None,
         "centre": None,
         "size": None,
@@ -79,6 +81,9 @@ class Points(Modality):
         features = field.options["features"]
         if features is not None and not (isinstance(features, list) and all(isinstance(f, str) for f in features)):
             raise BadInput(f"{field.name}: features must be a list of names, such as [red, green, blue]")
+        without = field.options["without"]
+        if not isinstance(without, list) or not all(isinstance(name, str) for name in without):
+            raise BadInput(f"{field.name}: without must be a list of names of features, got {without!r:.60}")
         numbers(field, "centre", 3)
         numbers(field, "size", 2)
         for option in ("feature_mean", "feature_std"):
@@ -100,17 +105,8 @@ class Points(Modality):
 
     def read(self, field: Any, cell: Any) -> np.ndarray | None:
         """The Path of a ply, off, obj, stl, xyz, npy, npz, las, laz or pcd file, or an array or list (n, 3 + k)."""
-        cloud = point_files.read(cell)
-        if cloud is None:
-            return None
-        for name in field.options["features"]:
-            if name not in cloud.features:
-                known = ", ".join(cloud.features) or "coordinates alone"
-                raise Unreadable(f"no feature {name!r} in this cloud, which has {known}")
-        array = np.column_stack([cloud.points, *(cloud.features[name] for name in field.options["features"])])
-        array = _in_order(_thinned(array, SPARE * field.options["points"]))
-        centre = np.array(field.options["centre"]) if field.options["absolute"] else array[:, :3].mean(0)
-        return np.column_stack([array[:, :3] - centre, array[:, 3:]]).astype(np.float32)
+        array = columns(field, cell)
+        return None if array is None else kept(field, array)[0]
 
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         return [example if example is None else self.crop(field, example, 0.0)]
@@ -140,29 +136,20 @@ class Points(Modality):
         mean, std = options["size"]
         for row, example in enumerate(examples):
             if example is not None:
-                length = _size(example[:, :3])
-                unit = np.exp(mean) if options["absolute"] else length
-                points[row, : len(example)] = example[:, :3] / unit
-                scaled = (example[:, 3:] - np.array(options["feature_mean"])) / np.array(options["feature_std"])
-                features[row, : len(example)] = scaled
-                mask[row, : len(example)], size[row] = True, (np.log(length) - mean) / std
+                points[row, : len(example)] = example[:, :3] / unit(field, example)
+                features[row, : len(example)] = standardised(field, example)
+                mask[row, : len(example)], size[row] = True, (np.log(_size(example[:, :3])) - mean) / std
         found = {"points": points, "features": features, "mask": mask, "size": size}
         return {name: torch.from_numpy(array) for name, array in found.items()}
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """Turns, scales and shakes each cloud, and drops up to half of its points."""
         n = part["points"].shape[1]
-        turn = _rotation(uniform("rotation", 3), field.options["rotation"])
-        scale = 1 + SCALE * (2 * uniform("scale", 1)[:, None] - 1)
         jitter = rearrange(JITTER * (2 * uniform("jitter", 3 * n) - 1), "b (n i) -> b n i", i=3)
-        kept = part["mask"] & (uniform("points", n) >= DROP * uniform("dropped", 1))
-        kept = torch.where(kept.any(1, keepdim=True), kept, part["mask"])
-        points = (einsum(turn, part["points"], "b i j, b n j -> b n i") * scale + jitter) * part["mask"][..., None]
-        features = part["features"].clone()
-        if all(name in field.options["features"] for name in NORMALS):
-            at = [field.options["features"].index(name) for name in NORMALS]
-            features[..., at] = einsum(turn, features[..., at], "b i j, b n j -> b n i")
-        return {**part, "points": points, "features": features, "mask": kept}
+        mask = part["mask"] & (uniform("points", n) >= DROP * uniform("dropped", 1))
+        mask = torch.where(mask.any(1, keepdim=True), mask, part["mask"])
+        points, features = moved(field, part["points"], part["features"], uniform)
+        return {**part, "points": (points + jitter) * part["mask"][..., None], "features": features, "mask": mask}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
         return {**part, "mask": part["mask"] & ~rows[:, None], "size": part["size"] * ~rows}
@@ -193,10 +180,58 @@ class Points(Modality):
         return features.Distances(len(field.options["features"]))
 
 
+def columns(field: Any, cell: Any) -> Float[np.ndarray, "n c"] | None:
+    """All points of a cell in their order: the coordinates, then the field's features. Raises Unreadable."""
+    cloud = point_files.read(cell)
+    if cloud is None:
+        return None
+    for name in field.options["features"]:
+        if name not in cloud.features:
+            known = ", ".join(cloud.features) or "coordinates alone"
+            raise Unreadable(f"no feature {name!r} in this cloud, which has {known}")
+    return np.column_stack([cloud.points, *(cloud.features[name] for name in field.options["features"])])
+
+
+def kept(field: Any, array: Float[np.ndarray, "n c"]) -> tuple[Float[np.ndarray, "m c"], Float[np.ndarray, " 3"]]:
+    """The points that may be read, sorted, about a centre; and the centre."""
+    array = _in_order(_thinned(array, SPARE * field.options["points"]))
+    centre = np.array(field.options["centre"]) if field.options["absolute"] else array[:, :3].mean(0)
+    return about(array, centre), centre
+
+
+def about(array: Float[np.ndarray, "n c"], centre: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "n c"]:
+    """Points about a centre, float32."""
+    return np.column_stack([array[:, :3] - centre, array[:, 3:]]).astype(np.float32)
+
+
+def unit(field: Any, example: Float[np.ndarray, "n c"]) -> float:
+    """The length that is 1: the cloud's size, or train's."""
+    return float(np.exp(field.options["size"][0])) if field.options["absolute"] else _size(example[:, :3])
+
+
+def standardised(field: Any, example: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n k"]:
+    """The features of points, by train's statistics."""
+    return (example[:, 3:] - np.array(field.options["feature_mean"])) / np.array(field.options["feature_std"])
+
+
+def moved(
+    field: Any, points: Float[Tensor, "b n 3"], features: Float[Tensor, "b n k"], uniform: Uniform
+) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n k"]]:
+    """Points turned and scaled, and the normals among their features turned along."""
+    turn = _rotation(uniform("rotation", 3), field.options["rotation"])
+    scale = 1 + SCALE * (2 * uniform("scale", 1)[:, None] - 1)
+    features = features.clone()
+    if all(name in field.options["features"] for name in NORMALS):
+        at = [field.options["features"].index(name) for name in NORMALS]
+        features[..., at] = einsum(turn, features[..., at], "b i j, b n j -> b n i")
+    return einsum(turn, points, "b i j, b n j -> b n i") * scale, features
+
+
 def _statistics(field: Any, clouds: Sequence[Cloud]) -> dict[str, Any]:
     """What `fit` reads off the clouds of train."""
     names = field.options["features"]
-    names = point_files.common_features(clouds) if names is None else names
+    without = field.options["without"]
+    names = [n for n in point_files.common_features(clouds) if n not in without] if names is None else names
     usable = [cloud for cloud in clouds if all(name in cloud.features for name in names)]
     if not usable:
         raise BadInput(f"{field.name}: no cloud has the features {', '.join(names)}: name others, or none: []")

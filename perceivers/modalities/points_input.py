@@ -42,15 +42,15 @@ class PointsInput(nn.Module):
         points, there = part["points"], part["mask"]
         with torch.autocast(points.device.type, enabled=False):  # neighbours differ by less than bf16 can tell
             chosen = farthest(points, there, min(CENTRES, points.shape[1]))
-            centres = _at(points, chosen)
+            centres = at(points, chosen)
             near, known = neighbours(centres, points, there)
             near = torch.where(known, near, chosen.unsqueeze(-1))  # where there are too few, the centre once more
-            places = _at(points, near)
+            places = at(points, near)
             mask = torch.arange(centres.shape[1], device=points.device) < there.sum(1, keepdim=True)
             known = known & mask.unsqueeze(-1)
             about = places - rearrange(centres, "b m i -> b m 1 i")
             about = about / _reach(about, known)
-            found = [about, places / REACH, surface(about, known, centres), _at(part["features"], near)]
+            found = [about, places / REACH, surface(about, known, centres), at(part["features"], near)]
         x = relu(self.point(torch.cat(found, dim=-1)))
         x = gelu(self.pooled(x).max(dim=2).values)
         place = (centres / REACH).clamp(-2, 2)
@@ -105,7 +105,7 @@ def surface(
     return torch.cat([torch.stack([height, aside], dim=-1), of_patch], dim=-1)
 
 
-def _at(values: Float[Tensor, "b n c"], index: Int[Tensor, "b *m"]) -> Float[Tensor, "b *m c"]:
+def at(values: Float[Tensor, "b n c"], index: Int[Tensor, "b *m"]) -> Float[Tensor, "b *m c"]:
     """The values at each index of its row."""
     flat = index.flatten(1)
     found = values.gather(1, repeat(flat, "b m -> b m c", c=values.shape[-1]))

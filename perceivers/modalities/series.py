@@ -5,7 +5,7 @@ with cutting a long table into rows (`perceivers.data.long`).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -277,7 +277,7 @@ class Series(Modality):
         before, asked = simple.examples(field.options["past"])
         return naive.forecasts(before, simple.goals, asked, field.options["horizon"], field.options["read"])
 
-    def compared(self, field: Any, answer: np.ndarray, truth: Any) -> str:
+    def compared(self, field: Any, answer: np.ndarray, truth: Any, example: Callable[[str], Any]) -> str:
         """The first channel, both drawn."""
         both = [values.reshape(-1, field.options["channels"])[:, 0] for values in (answer, truth)]
         return lines(np.arange(len(both[0])), both)

@@ -41,7 +41,7 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
     drawn = some(np.flatnonzero(right))
     pairs = _pairs(asked, result.truth, categories) if one_label else []
     few = len(categories) <= MOST_CLASSES
-    classes, more_classes = _class_table(result.metrics)
+    classes, more_classes = class_table(result.metrics)
     return Panels(
         fails=[(t, "taken for", a, f"in {n} of its rows ({share})") for t, a, n, share in pairs[:FIRST]],
         never=bool(right.all()),
@@ -58,7 +58,7 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
     )
 
 
-def _class_table(metrics: Metrics) -> tuple[list[tuple[str, int, list[tuple[str, str]]]], int]:
+def class_table(metrics: Metrics) -> tuple[list[tuple[str, int, list[tuple[str, str]]]], int]:
     """A row for each class: name, n, precision, recall, F1; the worst 50 where there are more. And how many more."""
     found = metrics["per_class"]
     there = {name: scores for name, scores in found.items() if scores["n"] or scores["f1"]["value"] is not None}

@@ -40,7 +40,8 @@ class TargetResult:
 class Summary:
     """A finished run. `history` has a dict a step: step, train_loss, validation_loss, lr, None where not measured.
 
-    `cell(field name, row)` draws an input as HTML (`Modality.draw`, which escapes); `row_name(row)` names a row.
+    `cell(field name, row)` draws an input as HTML (`Modality.draw`, which escapes), `example(field name, row)` is what
+    was read; `row_name(row)` names a row.
     """
 
     title: str
@@ -58,4 +59,5 @@ class Summary:
     unreadable: list[str]
     cell: Callable[[str, int], str]
     row_name: Callable[[int], str]
+    example: Callable[[str, int], Any]
     versions: dict[str, str]

@@ -21,8 +21,9 @@ NAMES = {
     "mse_raw": "mean squared error, own units",
     "bits_per_byte": "bits per byte",
     "r2": "R²",
+    "mean_iou": "mean IoU",
 }
-SHARES = frozenset({"accuracy", "auroc", "f1", "ece", "precision", "recall"})  # between 0 and 1
+SHARES = frozenset({"accuracy", "auroc", "f1", "mean_iou", "ece", "precision", "recall"})  # between 0 and 1
 FEW = 100  # test rows below which an interval is called wide
 
 
@@ -93,6 +94,8 @@ def headline_sentence(field: Field, metrics: Metrics) -> str:
 def _reaches(name: str, metrics: Metrics, field: Field) -> str:
     value = value_text(name, metrics[name]["value"], field)
     if name == "accuracy":
+        if "points" in metrics:
+            return f"is right at {value} of the points"
         all_labels = " in all its labels" if field.options.get("labels") == "many" else ""
         return f"is right{all_labels} in {value} of the test rows"
     if name == "mae":

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from perceivers.modalities.metrics import LOWER_IS_BETTER
 from perceivers.report import verdict
+from perceivers.report.classes import class_table
 from perceivers.report.examples import EXPLAINED, WRONG, Example, example, some
 from perceivers.report.panels import Panels
 from perceivers.report.summary import Summary, TargetResult
@@ -27,16 +28,20 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
 
     def shown(i: int) -> Example:
         found = example(summary, result, i, score(i), "", verdict.NAMES.get(name, name), True)
-        drawn = kind.compared(field, result.answers[i], result.truth[i])
-        cells = [(f"{field.name}: answer and truth", Markup(drawn)), *found.cells] if drawn else found.cells
+        row = int(result.rows[i])
+        drawn = kind.compared(field, result.answers[i], result.truth[i], lambda name: summary.example(name, row))
+        cells = [(field.name, Markup(drawn)), *found.cells] if drawn else found.cells
         return Example(found.name, cells, found.answer, found.truth, found.remark, found.right)
 
     drawn = some(np.arange(len(scores)))
+    classes, more_classes = class_table(result.metrics) if "per_class" in result.metrics else ([], 0)
     measure = verdict.NAMES.get(name, name)
     return Panels(
         fails=[(summary.row_name(int(result.rows[i])), "has", score(i), f"as its {measure}") for i in order[:FIRST]],
         wrong_title=f"The rows that are answered worst, by {measure}",
         wrong=[shown(i) for i in order[:WRONG]],
+        classes=classes,
+        more_classes=more_classes,
         right_title="Rows drawn at random",
         right=[shown(i) for i in drawn],
         explained=[(int(i), "", None) for i in (*order[:EXPLAINED], *drawn[:EXPLAINED])],

@@ -120,6 +120,7 @@ def write(
         unreadable=list(failed.values())[:20],
         cell=lambda name, row: _draw(rows, name, row),
         row_name=lambda row: f"row {row + 1}",
+        example=lambda name, row: rows.columns[name][row],
         versions=versions(),
     )
     write_report(summary, folder.path / REPORT)
