@@ -61,7 +61,7 @@ class Training:
     small: bool | None = None
     """Validation rows join training, and choose nothing (under 500 rows)."""
     layer_decay: float | None = None
-    """With --from: the rate of a weight that was taken over, for each layer that it lies below the new ones; 0.8."""
+    """With --from: the rate of a weight that was taken over, for each layer that it lies below the new ones; 1."""
     new_first: float | None = None
     """With --from: the share of the steps in which new weights alone learn; 0.1."""
     freeze: Literal["inputs", "encoder", "stack"] | None = None

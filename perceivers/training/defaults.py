@@ -64,7 +64,7 @@ def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: in
         "field_drop": 0.0 if len(schema.inputs) == 1 else 0.3 if small_table else 0.1,
         "average": 0.99,
         "small": small,
-        **({"layer_decay": 0.8, "new_first": 0.1} if starts else {}),
+        **({"layer_decay": 1.0, "new_first": 0.1} if starts else {}),
     }
     training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
     resolved = replace(config, size=size, architecture=_sized(config, size), training=training)
