@@ -13,13 +13,16 @@ from perceivers.modalities import metrics
 
 
 class Stand:
-    """The three methods of a modality that baselines ask for."""
+    """The four methods of a modality that baselines ask for."""
 
     def __init__(self, maker=None):
         self.maker = maker
 
     def baseline(self, field):
         return self.maker()
+
+    def stack(self, rows):
+        return np.asarray(rows)
 
     def rivals(self, field, simple):
         if field.modality == "number":
