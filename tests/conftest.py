@@ -3,10 +3,13 @@
 Not concerned with fixtures of single test files: they stand where they are used.
 """
 
+import signal
+
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run as a job in the background
 install_import_hook("perceivers.core", "beartype.beartype")
 settings.register_profile("long", settings.default)  # `--hypothesis-profile=long`: see `test_rubbish.py`
 

@@ -33,6 +33,7 @@ CHANNELS = 16
 
 
 GIVEN = {"audio": {"rate": 8_000}}  # what cannot be read off the cells
+STILL = {"audio": {"pitch": 0.0}}  # another pitch is another length
 
 
 def fitted(kind, role="input", **options):
@@ -100,12 +101,12 @@ def test_fit_fills_options_that_survive_a_schema_file(name, tmp_path):
 def test_parts_are_tensors_batch_first(name):
     field = fitted(name)
     found = part(field)
-    changed = MODALITIES[name].augment(field, found, uniform)
+    changed = MODALITIES[name].augment(field.with_options(**STILL.get(name, {})), found, uniform)
     dropped = MODALITIES[name].drop(field, found, torch.tensor([True, False, True, False]))
     for other in (changed, dropped):
         assert {k: (v.shape, v.dtype) for k, v in other.items()} == {k: (v.shape, v.dtype) for k, v in found.items()}
     assert all(len(tensor) == 4 for tensor in found.values())
-    again = MODALITIES[name].augment(field, part(field), uniform)
+    again = MODALITIES[name].augment(field.with_options(**STILL.get(name, {})), part(field), uniform)
     assert all(torch.equal(changed[key], again[key]) for key in changed)
     for key, tensor in found.items():
         assert torch.equal(dropped[key][1], tensor[1])

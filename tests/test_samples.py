@@ -52,7 +52,7 @@ def test_spikes_tell_the_waves_apart_by_their_times_alone():
 
 def test_an_unknown_sample_lists_the_known_ones():
     with pytest.raises(
-        BadInput, match="digits, breast_cancer, wine, diabetes, shapes, spikes; did you mean sample:digits"
+        BadInput, match="digits, breast_cancer, wine, diabetes, shapes, spikes, chairs; did you mean sample:digits"
     ):
         read("sample:digit")
 

@@ -261,7 +261,7 @@ def test_inference_finds_lists_of_every_form(tmp_path):
     assert [f.modality for f in schema.fields] == ["series"] * 4 + ["number"]
     assert schema["file"].options == {"files": True}
     np.save(tmp_path / "b.npy", np.zeros((5, 2, 2)))
-    assert infer.infer(sources.read(tmp_path / "t.parquet"), ["y"])["file"].modality is None
+    assert infer.infer(sources.read(tmp_path / "t.parquet"), ["y"])["file"].modality == "array"
 
 
 def test_lists_named_like_times_give_the_times_of_lists_as_long():

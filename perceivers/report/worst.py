@@ -30,7 +30,7 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
         found = example(summary, result, i, score(i), "", verdict.NAMES.get(name, name), True)
         row = int(result.rows[i])
         drawn = kind.compared(field, result.answers[i], result.truth[i], lambda name: summary.example(name, row))
-        cells = [(field.name, Markup(drawn)), *found.cells] if drawn else found.cells
+        cells = [(f"{field.name}: answer and truth", Markup(drawn)), *found.cells] if drawn else found.cells
         return Example(found.name, cells, found.answer, found.truth, found.remark, found.right)
 
     drawn = some(np.arange(len(scores)))
