@@ -23,12 +23,14 @@ CELLS = {
     "points": [RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "events": [[[0.1, "a", 2.0], [0.1, "b", None], [3.5, "a", 4.5]], [], None, [[2.0, "b", 1.0], [0.5, "a", -3.0]]],
     "array": [RNG.normal(size=(5, 7, 3, 2)), np.ones((1, 2, 3, 2)), None, [[[[1.0, None]]]]],
+    "given": [RNG.normal(size=(9, 3)), RNG.normal(size=(6, 3)).tolist(), None, [[1.0, 2.0, 3.0]]],
     "number": [1, None, "2.5", date(2026, 11, 23)],
     "category": ["a", None, True, 3.0],
     "asked": [[0.5, 2.0], [1], None, [4.0, 3.0, 9.0]],
     "masked": ["some words", "", None, "more of them, and <mask>"],
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],
 }
+TARGETS_ALONE = {"point_class", "point_value"}  # see test_given.py
 CHANNELS = 16
 
 
@@ -55,7 +57,7 @@ def uniform(purpose, count):
 def test_every_modality_is_known_by_its_name():
     assert {"text", "image", "number", "category"} <= MODALITIES.keys()
     assert all(kind.name == name for name, kind in MODALITIES.items())
-    assert set(CELLS) == MODALITIES.keys()  # what follows tests them all
+    assert CELLS.keys() | TARGETS_ALONE == MODALITIES.keys()  # what follows tests all that can be inputs
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_unknown_modalities_and_options_name_the_nearest():
         modality(Field("photo", None, "ignore", ("photo",)))
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_fit_fills_options_that_survive_a_schema_file(name, tmp_path):
     field = fitted(name)
     assert field.options.keys() == MODALITIES[name].options.keys()
@@ -97,7 +99,7 @@ def test_fit_fills_options_that_survive_a_schema_file(name, tmp_path):
     assert MODALITIES[name].fit(field, CELLS[name][:1]).items() <= field.options.items()  # what is known is kept
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_parts_are_tensors_batch_first(name):
     field = fitted(name)
     found = part(field)
@@ -113,7 +115,7 @@ def test_parts_are_tensors_batch_first(name):
         assert torch.equal(tensor, part(field)[key])  # neither changed the part itself
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_a_dropped_field_is_a_missing_one(name):
     field = fitted(name)
     torch.manual_seed(0)
@@ -127,7 +129,7 @@ def test_a_dropped_field_is_a_missing_one(name):
         torch.testing.assert_close(array[mask], missing[missing_mask].repeat(4, 1))
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_gradients_reach_every_parameter_of_an_input(name):
     field = fitted(name)
     module = MODALITIES[name].inputs([field], CHANNELS)
@@ -139,7 +141,7 @@ def test_gradients_reach_every_parameter_of_an_input(name):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_cells_are_drawn_and_measured(name):
     field = fitted(name)
     for cell in CELLS[name]:
@@ -147,7 +149,7 @@ def test_cells_are_drawn_and_measured(name):
         assert MODALITIES[name].size(field, cell) >= 0
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", CELLS)
 def test_baselines_take_examples(name):
     field = fitted(name)
     examples = [MODALITIES[name].read(field, cell) for cell in CELLS[name]]
@@ -155,7 +157,7 @@ def test_baselines_take_examples(name):
 
 
 def test_all_together_in_one_model():
-    inputs = [fitted(name) for name in MODALITIES]
+    inputs = [fitted(name) for name in CELLS]
     targets = [
         Field("label", "category", "target", ("label",), {**fitted("category").options, "categories": ["x", "y", "z"]}),
         Field("value", "number", "target", ("value",), fitted("number").options),
