@@ -13,6 +13,7 @@ import numpy as np
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities.base import Metrics, Modality
+from perceivers.modalities.metrics import paired
 
 MOST_ROWS = 20_000  # train rows that are fitted; the rest would take minutes and change little
 WIDE, REDUCED = 1_000, 100  # a forest on more columns, or sparse ones, sees so many components of them
@@ -29,8 +30,8 @@ def baselines(
     test: np.ndarray,
     groups: Sequence[Any] | None = None,
     seed: int = 0,
-) -> dict[str, Metrics]:
-    """{name: metrics on the test rows} of a constant, a linear model and a random forest fitted on the train rows.
+) -> "Baselines":
+    """What a constant, a linear model and a random forest reach on the test rows, fitted on the train rows.
 
     `train` and `test` are row ids; the examples of `inputs` (None where missing) and `truth` are looked up by row id:
     a class index, a 0/1 vector (k) where `labels: many`, or numbers (k). `groups` has one entry a test row.
@@ -40,10 +41,43 @@ def baselines(
     goals, answers = target_modality.stack([truth[int(row)] for row in fitted]), [truth[int(row)] for row in test]
     found = target_modality.rivals(target, Simple(target, inputs, goals, fitted, test, seed))
     results = {name: target_modality.metrics(target, given, answers, groups) for name, given in found.items()}
-    if len(fitted) == len(train):
-        return results
-    note = f"fitted on {len(fitted):,} of {len(train):,} train rows"
-    return {name: {**result, "note": note} for name, result in results.items()}
+    if len(fitted) < len(train):
+        note = f"fitted on {len(fitted):,} of {len(train):,} train rows"
+        results = {name: {**result, "note": note} for name, result in results.items()}
+    truths = target_modality.stack(answers)
+    scored = {name: target_modality.row_scores(target, given, truths) for name, given in found.items()}
+    return Baselines(results, np.asarray(test), {name: scores for name, (_, scores) in scored.items()})
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Simple models on the test rows, whose ids are `rows` (n).
+
+    metrics: of each, by its name
+    scores: of each, those of its rows (n), as `Modality.row_scores` has them
+    """
+
+    metrics: dict[str, Metrics]
+    rows: np.ndarray
+    scores: dict[str, np.ndarray]
+
+    def against(
+        self, name: str, scores: np.ndarray, rows: np.ndarray, groups: Sequence[Any] | None = None
+    ) -> dict[str, Metrics]:
+        """`metrics`, each with the `paired` difference of a model's scores of the metric `name`, of the rows `rows`,
+        less its own; without it where the rows are others. `different`: so many rows, or groups, have another score.
+        """
+        if not self.scores or not np.array_equal(self.rows, rows):
+            return self.metrics
+        found = {}
+        for rival, theirs in self.scores.items():
+            difference, different = paired(scores, theirs, groups)
+            found[rival] = {**self.metrics[rival], "paired": {"metric": name, **difference, "different": different}}
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rows and their scores, for JSON."""
+        return {"rows": self.rows.tolist(), "scores": {name: found.tolist() for name, found in self.scores.items()}}
 
 
 @dataclass(frozen=True)

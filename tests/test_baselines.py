@@ -1,19 +1,20 @@
 import numpy as np
 import pytest
 from scipy.sparse import issparse
+from scipy.stats import bootstrap
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import FunctionTransformer
 
 from perceivers import baselines as module
-from perceivers.baselines import baselines
+from perceivers.baselines import Baselines, baselines
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
-from perceivers.modalities import metrics
+from perceivers.modalities import MODALITIES, metrics
 
 
 class Stand:
-    """The four methods of a modality that baselines ask for."""
+    """The methods of a modality that baselines ask for."""
 
     def __init__(self, maker=None):
         self.maker = maker
@@ -35,6 +36,9 @@ class Stand:
         if field.options["labels"] == "many":
             return metrics.multilabel(answer, truth, groups)
         return metrics.classification(answer, truth, groups)
+
+    def row_scores(self, field, answer, truth):
+        return MODALITIES[field.modality].row_scores(field, answer, truth)
 
 
 def numbers(examples):
@@ -63,7 +67,7 @@ def test_wine_beats_the_majority_and_agrees_with_what_is_known_of_it():
     x, y = load_wine(return_X_y=True)
     inputs = {str(c): (field(str(c), "number"), NUMBERS, x[:, c : c + 1]) for c in range(x.shape[1])}
     train, test = halves(len(y))
-    found = baselines(inputs, category(3), Stand(), y, train, test)
+    found = baselines(inputs, category(3), Stand(), y, train, test).metrics
     assert list(found) == ["majority class", "logistic regression", "random forest"]
     largest = np.bincount(y[train]).argmax()
     assert found["majority class"]["accuracy"]["value"] == pytest.approx((y[test] == largest).mean())
@@ -79,7 +83,7 @@ def test_diabetes_as_one_number_and_as_two():
     train, test = halves(len(y))
     target = field("progression", "number", "target")
     for truth in (y[:, None], np.stack([y, -y], axis=1)):
-        found = baselines(inputs, target, Stand(), truth, train, test)
+        found = baselines(inputs, target, Stand(), truth, train, test).metrics
         assert list(found) == ["mean", "ridge", "random forest"]
         expected = np.abs(truth[test] - truth[train].mean(0)).mean()
         assert found["mean"]["mae"]["value"] == pytest.approx(expected)
@@ -93,7 +97,7 @@ def test_missing_examples_are_a_feature_of_their_own():
     examples = [None if label else random.normal(size=1) for label in y]
     train, test = halves(200)
     inputs = {"x": (field("x", "number"), NUMBERS, examples)}
-    found = baselines(inputs, category(2), Stand(), y, train, test)
+    found = baselines(inputs, category(2), Stand(), y, train, test).metrics
     assert found["logistic regression"]["accuracy"]["value"] == 1
     assert found["random forest"]["accuracy"]["value"] == 1
 
@@ -111,11 +115,11 @@ def test_sparse_features_of_text_stand_beside_numbers():
     }
     first, _ = module._features(inputs, train, test)
     assert issparse(first)
-    found = baselines(inputs, category(3), Stand(), y, train, test)
+    found = baselines(inputs, category(3), Stand(), y, train, test).metrics
     assert found["logistic regression"]["accuracy"]["value"] > 0.95
     assert found["random forest"]["accuracy"]["value"] > 0.6
     price = field("price", "number", "target")
-    found = baselines(inputs, price, Stand(), 10.0 * y[:, None], train, test)
+    found = baselines(inputs, price, Stand(), 10.0 * y[:, None], train, test).metrics
     assert found["ridge"]["r2"]["value"] > 0.5
 
 
@@ -132,13 +136,15 @@ def test_several_labels_at_once_also_when_one_is_everywhere_or_nowhere():
     x = random.normal(size=(300, 3))
     truth = np.column_stack([x[:, 0] > 0, x[:, 1] > 0.5, np.zeros(300), np.ones(300)]).astype(int)
     train, test = halves(300)
-    found = baselines({"x": (field("x", "number"), NUMBERS, x)}, category(4, "many"), Stand(), truth, train, test)
+    found = baselines(
+        {"x": (field("x", "number"), NUMBERS, x)}, category(4, "many"), Stand(), truth, train, test
+    ).metrics
     assert found["logistic regression"]["accuracy"]["value"] > 0.9
     assert found["random forest"]["accuracy"]["value"] > 0.9
     assert found["random forest"]["per_class"][3]["recall"]["value"] == 1
     alone = baselines(
         {"x": (field("x", "number"), NUMBERS, x)}, category(1, "many"), Stand(), truth[:, :1], train, test
-    )
+    ).metrics
     assert alone["random forest"]["accuracy"]["value"] > 0.9
 
 
@@ -146,7 +152,7 @@ def test_a_class_that_the_train_rows_lack_gets_probability_zero():
     y = np.array([0, 2] * 20 + [1, 3])
     x = y[:, None].astype(float)
     inputs = {"x": (field("x", "number"), NUMBERS, x)}
-    found = baselines(inputs, category(4), Stand(), y, np.arange(40), np.arange(38, 42))
+    found = baselines(inputs, category(4), Stand(), y, np.arange(40), np.arange(38, 42)).metrics
     assert found["logistic regression"]["accuracy"]["value"] == 0.5
     assert found["random forest"]["per_class"][1]["recall"]["value"] == 0
 
@@ -156,9 +162,9 @@ def test_large_data_are_sampled_and_said(monkeypatch):
     x, y = load_wine(return_X_y=True)
     inputs = {"x": (field("x", "number"), NUMBERS, x)}
     train, test = halves(len(y))
-    found = baselines(inputs, category(3), Stand(), y, train, test)
+    found = baselines(inputs, category(3), Stand(), y, train, test).metrics
     assert found["random forest"]["note"] == "fitted on 50 of 89 train rows"
-    assert found == baselines(inputs, category(3), Stand(), y, train, test)
+    assert found == baselines(inputs, category(3), Stand(), y, train, test).metrics
 
 
 def test_test_rows_change_no_fit():
@@ -185,3 +191,38 @@ def test_a_baseline_that_fails_raises():
 
     with pytest.raises(RuntimeError, match="no features"):
         baselines({"x": (field("x", "number"), Broken(), [1])}, category(2), Stand(), [0, 1], np.r_[0], np.r_[0])
+
+
+def test_a_paired_comparison_sees_what_intervals_that_overlap_hide():
+    random = np.random.default_rng(4)
+    rows = np.arange(400)
+    theirs = (random.random(400) < 0.8).astype(float)
+    ours = np.where(np.flatnonzero(theirs == 0)[11] >= rows, 1.0, theirs)  # right in 12 more rows, wrong in none more
+    alone = [metrics.proportion(scores) for scores in (theirs, ours)]
+    assert alone[0]["high"] > alone[1]["low"]
+    given = Baselines({"forest": {"n": 400}}, rows, {"forest": theirs})
+    found = given.against("accuracy", ours, rows)["forest"]
+    assert (found["n"], found["paired"]["metric"], found["paired"]["different"]) == (400, "accuracy", 12)
+    again = bootstrap((ours - theirs,), np.mean, n_resamples=2_000, method="percentile", rng=5).confidence_interval
+    assert found["paired"]["value"] == pytest.approx(12 / 400)
+    assert found["paired"]["low"] == pytest.approx(again.low, abs=0.003)
+    assert found["paired"]["high"] == pytest.approx(again.high, abs=0.003)
+
+
+def test_over_groups_the_paired_interval_is_wider():
+    random = np.random.default_rng(5)
+    rows, groups = np.arange(300), np.repeat(np.arange(15), 20)
+    theirs = 2 + random.random(300)
+    given = Baselines({"ridge": {}}, rows, {"ridge": theirs})
+    ours = theirs - 0.1 + np.repeat(random.normal(size=15), 20)
+    alone, grouped = (given.against("mae", ours, rows, by)["ridge"]["paired"] for by in (None, groups.tolist()))
+    assert alone["value"] == grouped["value"] == pytest.approx((ours - theirs).mean())
+    assert grouped["high"] - grouped["low"] > 2 * (alone["high"] - alone["low"])
+    assert (alone["different"], grouped["different"]) == (300, 15)
+
+
+def test_other_rows_are_not_paired():
+    given = Baselines({"mean": {"n": 5}}, np.arange(5), {"mean": np.ones(5)})
+    assert given.against("mae", np.zeros(5), np.arange(1, 6)) == given.metrics
+    assert given.against("mae", np.zeros(4), np.arange(4)) == given.metrics
+    assert Baselines(given.metrics, np.array([], int), {}).against("mae", np.zeros(5), np.arange(5)) == given.metrics

@@ -150,14 +150,20 @@ def test_a_forecast_learns_is_measured_again_and_reported(run):
     assert found["n"] == 2 * (14 // 4)
     assert {"last value", "seasonal naive", "linear"} == simple.keys()
     assert found["mse"]["value"] < simple["last value"]["mse"]["value"]
+    rows = json.loads((folder / "run/baseline_scores.json").read_text())["sold"]
+    linear = np.array(rows["scores"]["linear"])
+    assert len(rows["rows"]) == len(linear) == found["n"]
+    np.testing.assert_allclose(linear.mean(), simple["linear"]["mae"]["value"])
+    assert simple["linear"]["paired"]["value"] == pytest.approx(found["mae"]["value"] - linear.mean())
     std = model.schema["sold"].options["std"][0]
     np.testing.assert_allclose(found["mse_raw"]["value"], found["mse"]["value"] * std**2)
     train = shops().filter(pl.col("month") < "2015-09")["sold"]  # 96 - 2 · 14 months
     assert abs(std - train.std()) < 0.2 * train.std()
     assert model.evaluate(folder / "shops.csv") == model.metrics
     report = model.report.read_text()
-    assert "sold: answer and truth" in report
+    assert "2 lines of 4 steps" in report
     assert "seasonal naive" in report
+    assert "paired over the same test rows" in report
     assert Schema.read(folder / "run/schema.yaml").long == model.schema.long
 
 

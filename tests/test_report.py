@@ -313,6 +313,35 @@ def test_the_verdict_follows_the_intervals(name, ours, theirs, says):
     assert says in verdict.verdict(metric(name, *ours), {"constant": constant, "forest": metric(name, *theirs)})
 
 
+@pytest.mark.parametrize(
+    ("name", "difference", "different", "says"),
+    [
+        (
+            "accuracy",
+            (0.03, 0.01, 0.05),
+            12,
+            "Better than the best simple baseline, forest (80.0 %): difference +3.0 percentage points, "
+            "95 % interval +1.0 to +5.0, paired over the same test rows.",
+        ),
+        ("accuracy", (-0.03, -0.05, -0.01), 12, "Worse than"),
+        ("accuracy", (0.01, -0.01, 0.03), 12, "Not clearly different from"),
+        ("accuracy", (0.03, 0.01, 0.05), 5, "Too few rows tell them apart."),
+        ("accuracy", (0.03, None, None), 12, "Too few test rows"),
+        ("mae", (-0.3, -0.4, -0.2), 12, "Better than the best simple baseline, forest (0.8): difference −0.3 in mean"),
+        ("mae", (0.3, 0.2, 0.4), 12, "Worse than"),
+    ],
+)
+def test_the_verdict_follows_the_paired_difference(name, difference, different, says):
+    ours = metric(name, 0.82, 0.7, 0.9)  # alone, the intervals overlap
+    paired = {"metric": name, **dict(zip(("value", "low", "high"), difference, strict=True)), "different": different}
+    much = {**paired, "value": -9 if name == "mae" else 9}
+    rivals = {
+        "tree": {**metric(name, 0.81, 0.7, 0.9), "paired": much},
+        "forest": {**metric(name, 0.8, 0.7, 0.9), "paired": paired},
+    }
+    assert says in verdict.verdict(ours, rivals)
+
+
 def test_bars_share_one_scale():
     field = number()
     first, second = verdict.bars(field, metric("mae", 2.0, 1.0, 3.0), {"mean": metric("mae", 3.0, 2.0, 4.0)})

@@ -231,6 +231,17 @@ def mean(values: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -
     return interval(_mean, (values,), groups, MOST_ROWS)
 
 
+def paired(
+    ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None
+) -> tuple[Metrics, int]:
+    """The mean difference of two scores of the same rows with its bootstrap interval, over the same draws of rows (or
+    groups) for both; and in how many of these they differ.
+    """
+    difference = np.asarray(ours, float) - np.asarray(theirs, float)
+    codes = np.arange(len(difference)) if groups is None else _codes(groups)
+    return mean(difference, groups), int(np.count_nonzero(np.bincount(codes, difference)))
+
+
 def proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
     """The share of rows that are 1, with Wilson's interval; over groups with the bootstrap's."""
     if groups is not None:

@@ -24,6 +24,7 @@ NAMES = {
     "mean_iou": "mean IoU",
 }
 SHARES = frozenset({"accuracy", "auroc", "f1", "mean_iou", "ece", "precision", "recall"})  # between 0 and 1
+FEWEST_DIFFERENT = 6  # rows with another score: fewer, all on one side, come about by chance (sign test, 5 %)
 FEW = 100  # test rows below which an interval is called wide
 
 
@@ -107,20 +108,59 @@ CONSTANTS = ("majority class", "mean")  # the baselines that do not look at the 
 
 
 def verdict(metrics: Metrics, baselines: Mapping[str, Metrics]) -> str:
-    """Whether the model is better than the best baseline, by the intervals of the headline metric."""
+    """Whether the model is better than the best baseline: row by row where that is known (`paired`), else by the
+    intervals of the headline metric.
+    """
     name = headline(metrics)
     rivals = {rival: found[name] for rival, found in baselines.items() if found[name]["value"] is not None}
     ours = metrics[name]
     if not rivals or ours["value"] is None:
         return "There is no baseline to compare with."
     sign = -1 if name in LOWER_IS_BETTER else 1
-    best = max(rivals, key=lambda rival: sign * rivals[rival]["value"])
-    theirs = rivals[best]
     constant = next((name for name in CONSTANTS if name in rivals), None)
     if constant is not None and sign * ours["value"] <= sign * rivals[constant]["value"]:
         reached = value_text(name, rivals[constant]["value"], Field("", None, "ignore", ()))
         return f"No better than the {constant} ({reached}), which looks at nothing: it has learned nothing yet."
+    pairs = {rival: found["paired"] for rival, found in baselines.items() if "paired" in found}
+    if pairs:
+        sign = -1 if next(iter(pairs.values()))["metric"] in LOWER_IS_BETTER else 1
+        best = min(pairs, key=lambda rival: sign * pairs[rival]["value"])
+    else:
+        best = max(rivals, key=lambda rival: sign * rivals[rival]["value"])
+    theirs = baselines[best][name]
     versus = f"the best simple baseline, {best} ({value_text(name, theirs['value'], Field('', None, 'ignore', ()))})"
+    if pairs:
+        return _by_rows(pairs[best], versus, metrics.get("unit"))
+    return _by_intervals(sign, ours, theirs, versus)
+
+
+def _by_rows(found: Metrics, versus: str, unit: str | None) -> str:
+    """By the interval of the mean difference of the rows' scores."""
+    name, few = found["metric"], found["different"] < FEWEST_DIFFERENT
+    if found["low"] is None:
+        return f"Too few test rows to say whether it is better than {versus}."
+    sign = -1 if name in LOWER_IS_BETTER else 1
+    low, value, high = (_signed(name, found[end]) for end in ("low", "value", "high"))
+    points = " percentage points" if name == "accuracy" else f" in {NAMES.get(name, name)}"
+    if unit and name == "mae":
+        points = f" {unit}{points}"
+    numbers = f"difference {value}{points}, 95 % interval {low} to {high}, paired over the same test rows"
+    if few or found["low"] <= 0 <= found["high"]:
+        why = " Too few rows tell them apart." if few else ""
+        return f"Not clearly different from {versus}: {numbers}.{why}"
+    if sign * found["value"] > 0:
+        return f"Better than {versus}: {numbers}."
+    return f"Worse than {versus}: {numbers}. Use that, or train longer or with more data."
+
+
+def _signed(name: str, x: float) -> str:
+    """A difference with its sign; of shares in percentage points."""
+    text = f"{100 * x:+z.1f}" if name == "accuracy" else f"{x:+z.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _by_intervals(sign: int, ours: Metrics, theirs: Metrics, versus: str) -> str:
+    """By whether the two intervals overlap, each over its own rows."""
     if None in (ours["low"], theirs["low"]):
         return f"Too few test rows to say whether it is better than {versus}."
     if sign * ours["value"] > sign * theirs["value"] and _apart(ours, theirs):

@@ -27,8 +27,10 @@ from perceivers.files import DUMPER, read_yaml, remove_unfinished, write_atomic
 from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT, FILES = "config.yaml", "metrics.json", "report.html", "files.json"
+BASELINES, BASELINE_SCORES = "baselines.json", "baseline_scores.json"
 MOST_SHOWN = 5  # differences
-BEFORE_CONFIG = {"lock", "schema.yaml", "baselines.json", "checkpoints", FILES}  # what a run has before it is planned
+# What a run has before it is planned.
+BEFORE_CONFIG = {"lock", "schema.yaml", BASELINES, BASELINE_SCORES, "checkpoints", FILES}
 FORMAT = 1
 NOTE_SECONDS = 5.0  # so often the time that was spent is noted, for a process may be killed
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import perceivers
-from perceivers.baselines import baselines
+from perceivers.baselines import Baselines, baselines
 from perceivers.data.loading import Rows, with_target
 from perceivers.data.randomness import permutation
 from perceivers.errors import BadInput
@@ -27,23 +27,35 @@ from perceivers.report.figures import learning_curves
 from perceivers.slices import slices
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
-from perceivers.training.folder import METRICS, REPORT, RunFolder
+from perceivers.training.folder import BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
 
 BASELINE_ROWS = 20_000
 EXAMPLES = 16  # about so many rows are drawn with what their answers rest on
 
 
-def stored_baselines(folder: RunFolder, data: Any) -> dict[str, dict[str, Metrics]]:
-    """{target: {baseline: metrics}}, computed once in a run: before training, so that the budget knows their time."""
-    file = folder.path / "baselines.json"
-    if file.exists():
-        return json.loads(file.read_text(encoding="utf-8"))
-    found = {field.name: _baselines(field, data) for field in data.schema.targets}
-    write_atomic(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+def stored_baselines(folder: RunFolder, data: Any) -> dict[str, Baselines]:
+    """{target: baselines}, computed once in a run: before training, so that the budget knows their time."""
+    file, rows = folder.path / BASELINES, folder.path / BASELINE_SCORES
+    if not file.exists():
+        made = {field.name: _baselines(field, data) for field in data.schema.targets}
+        write_atomic(rows, json.dumps({name: b.to_dict() for name, b in made.items()}, ensure_ascii=False) + "\n")
+        _write_baselines(folder, {name: b.metrics for name, b in made.items()})
+        return made
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    scored = json.loads(rows.read_text(encoding="utf-8")) if rows.exists() else {}  # runs of before have none
+    found = {}
+    for name, given in metrics.items():
+        of_rows = scored.get(name, {"rows": [], "scores": {}})
+        scores = {rival: np.array(values) for rival, values in of_rows["scores"].items()}
+        found[name] = Baselines(given, np.array(of_rows["rows"], int), scores)
     return found
 
 
-def _baselines(field: Any, data: Any) -> dict[str, Metrics]:
+def _write_baselines(folder: RunFolder, found: dict[str, dict[str, Metrics]]) -> None:
+    write_atomic(folder.path / BASELINES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+def _baselines(field: Any, data: Any) -> Baselines:
     known, rows = field, data.rows
     field = with_unknown(known, data.table, data.parts["test"])
     if field is not known:
@@ -86,7 +98,7 @@ def write(
     data: Any,
     config: Config,
     outcome: Any,
-    found: dict[str, dict[str, Metrics]],
+    found: dict[str, Baselines],
     command: str,
 ) -> dict[int, str]:
     """Tests the model on the test rows and writes the report, the card and, last, `metrics.json`.
@@ -94,6 +106,8 @@ def write(
     Returns the rows that could not be read, with the reason.
     """
     evaluations, rows = evaluate(model, data.table, data.parts["test"])
+    beside = {e.field.name: _beside(e, found[e.field.name], _groups(model, rows, e.rows)) for e in evaluations}
+    _write_baselines(folder, beside)
     failed = {**outcome.failed, **data.rows.failed, **rows.failed}
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
@@ -109,7 +123,7 @@ def write(
         data=f"{data.table.name}: {len(data.rows):,} rows",
         command=command,
         schema=data.schema,
-        targets=[_target(e, rows, found[e.field.name], explainer) for e in evaluations],
+        targets=[_target(e, rows, beside[e.field.name], explainer) for e in evaluations],
         history=read_metrics(folder.path / "metrics.csv"),
         split_sizes={name: len(ids) for name, ids in data.parts.items()},
         parameters=sum(p.numel() for p in model.parameters()),
@@ -150,10 +164,19 @@ class Explainer:
         return average([self.explain(target, int(row)) for row in self.sample])
 
 
+def _beside(e: Evaluation, found: Baselines, groups: list[Any] | None) -> dict[str, Metrics]:
+    """The baselines, compared with the model row by row."""
+    return found.against(*modality(e.field).row_scores(e.field, e.answers, e.truth), e.rows, groups)
+
+
+def _groups(model: Model, rows: Rows, ids: np.ndarray) -> list[Any] | None:
+    """The group of each row, where rows are drawn by them."""
+    group = model.schema.split.group
+    return None if group is None else rows.table.frame[group].gather(ids).to_list()
+
+
 def _target(e: Evaluation, rows: Rows, found: dict[str, Metrics], explainer: Explainer) -> TargetResult:
     schema, name = explainer.model.schema, e.field.name
-    group = schema.split.group
-    groups = None if group is None else rows.table.frame[group].gather(e.rows).to_list()
     return TargetResult(
         e.field,
         modality(e.field),
@@ -162,7 +185,7 @@ def _target(e: Evaluation, rows: Rows, found: dict[str, Metrics], explainer: Exp
         e.truth,
         e.rows,
         found,
-        slices(e.field, schema.inputs, rows, e.rows, e.answers, e.truth, groups),
+        slices(e.field, schema.inputs, rows, e.rows, e.answers, e.truth, _groups(explainer.model, rows, e.rows)),
         explainer.average(name),
         lambda row: explainer.explain(name, row),
         method(explainer.model, e.field),
