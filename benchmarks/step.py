@@ -68,6 +68,8 @@ def plain(channels: int) -> PerceiverIO:
 class Classifier(nn.Module):
     """One query, ten classes."""
 
+    taken: frozenset[str] = frozenset()  # as of a model that starts from nothing
+
     def __init__(self, perceiver: PerceiverIO):
         super().__init__()
         self.perceiver, self.query, self.head = perceiver, LearnedArray(1, D), nn.Linear(D, 10)
