@@ -232,3 +232,13 @@ def test_a_forecast_starts_after_each_series_last_value():
 )
 def test_times_go_on_as_they_were_written(cells, expected):
     assert future.continued(pl.Series("t", cells), 2).to_list() == expected
+
+
+@pytest.mark.parametrize("horizon", [None, 3])
+def test_a_column_that_numbers_the_rows_of_the_whole_table_is_no_channel(horizon):
+    target = ["x"] if horizon else []
+    counted = {"rownames": pl.int_range(1, 94), "z": 93 - pl.int_range(0, 93) // 2}
+    schema = infer.infer(table(**counted), target, time="t", series="id", horizon=horizon)
+    assert (schema["rownames"].role, schema["rownames"].reason) == ("ignore", "counts the rows from 1 to 93")
+    assert any("z" in f.columns for f in schema.inputs)
+    assert not any("rownames" in f.columns for f in schema.inputs)

@@ -452,3 +452,14 @@ def test_files_beside_the_folders_of_classes_are_left_out_and_said(tmp_path):
     table = read(tmp_path)
     assert table.frame["class"].to_list() == ["cat", "cat", "dog"]
     assert table.notes == ("files beside the folders of classes are left out: 2: 'readme.txt', 'notes.txt'",)
+
+
+def test_a_file_of_another_kind_inside_a_class_is_left_out_and_named(tmp_path):
+    for name in ("cat/a.png", "cat/b.png", "cat/readme.txt", "dog/c.jpg", "dog/notes.mp3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("not opened")
+    table = read(tmp_path)
+    assert table.frame["path"].to_list() == ["cat/a.png", "cat/b.png", "dog/c.jpg"]
+    assert table.notes == (
+        "files of another kind than most, image, are left out: 2: 'cat/readme.txt', 'dog/notes.mp3'",
+    )

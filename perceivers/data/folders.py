@@ -67,6 +67,7 @@ def list_files(folder: Path) -> Files:
     if not rows:
         found = f"only files that end with {left.endings}" if left.unknown else "an empty folder"
         raise BadInput(f"{folder}: {found}: expected class/name.ext (png, jpg, txt …), or one table")
+    rows = left.strange(rows)
     return Files(pl.DataFrame(rows), left.notes)
 
 
@@ -78,11 +79,20 @@ class Left:
         self.links: set[Path] = set()
         self.names: set[Path] = set()
         self.loose: list[str] = []
+        self.kind = ""
+        self.others: list[str] = []
 
     def beside(self, *folders: Path) -> None:
         """Files beside the folders of classes belong to none of these."""
         for folder in folders:
             self.loose += sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+    def strange(self, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The rows of the kind of file that most are: a readme among pictures is no picture that cannot be read."""
+        kinds = [MODALITY_OF[Path(row["path"]).suffix.lower()] for row in rows]
+        self.kind = Counter(kinds).most_common(1)[0][0]
+        self.others = [row["path"] for row, kind in zip(rows, kinds, strict=True) if kind != self.kind]
+        return [row for row, kind in zip(rows, kinds, strict=True) if kind == self.kind]
 
     @property
     def endings(self) -> str:
@@ -97,8 +107,9 @@ class Left:
         if self.unknown:
             notes.append(f"{self.unknown.total():,} files are left out, their endings unknown: {self.endings}")
         if self.loose:
-            shown = ", ".join(map(repr, self.loose[:SHOWN])) + (" …" if len(self.loose) > SHOWN else "")
-            notes.append(f"files beside the folders of classes are left out: {len(self.loose):,}: {shown}")
+            notes.append(f"files beside the folders of classes are left out: {_named(self.loose)}")
+        if self.others:
+            notes.append(f"files of another kind than most, {self.kind}, are left out: {_named(self.others)}")
         if self.links:
             first = min(self.links).name
             notes.append(f"links that lead out of the folder are left out: {len(self.links):,}, {first!r} among them")
@@ -106,6 +117,10 @@ class Left:
             first = min(self.names).name
             notes.append(f"names that are not UTF-8 are left out: {len(self.names):,}, {first!r} among them")
         return tuple(notes)
+
+
+def _named(names: list[str]) -> str:
+    return f"{len(names):,}: {', '.join(map(repr, names[:SHOWN]))}" + (" …" if len(names) > SHOWN else "")
 
 
 def _subfolders(folder: Path, root: Path, left: Left) -> list[Path]:

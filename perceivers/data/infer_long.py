@@ -11,7 +11,7 @@ from perceivers.data import long as cutting
 from perceivers.data.checks import nearest
 from perceivers.data.dates import find_dates
 from perceivers.data.infer_events import NAMES, layout
-from perceivers.data.rules import Column, present, read_column
+from perceivers.data.rules import Column, counter, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
@@ -34,6 +34,8 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
             fields.append(_forecast(table, name, long))
         elif cutting.changes(steps, name) is None or name in targets:
             fields.append(_of_whole(table, steps, name, name in targets))
+        elif counts := counter(_column(table, name)):
+            fields.append(Field(name, None, "ignore", (name,), reason=counts.reason))
         elif _numbers(table.frame[name]) or (repeated and table.frame[name].dtype == pl.String):
             channels.append(name)
         else:
@@ -65,6 +67,10 @@ def _of_whole(table: Table, steps: cutting.Steps, name: str, target: bool) -> Fi
     reading = read_column(Column(name, present(cells), len(cells), table.root, None, target))
     role = "target" if target else "input" if reading.modality else "ignore"
     return Field(name, reading.modality, role, (name,), reading.options, f"{reading.reason}; one a series")
+
+
+def _column(table: Table, name: str) -> Column:
+    return Column(name, present(table.frame[name]), table.frame.height, table.root, None, False)
 
 
 def _numbers(cells: pl.Series) -> bool:

@@ -188,11 +188,17 @@ def _identifier(column: Column) -> Reading | None:
         return Reading(None, {}, "named like an identifier")
     if column.is_string and column.distinct == len(column.cells) and not column.cells.str.contains(r"\s").any():
         return Reading(None, {}, f"an identifier: {column.distinct:,} distinct one-word strings, none twice")
-    if column.cells.dtype.is_integer():
-        ends: Any = (column.cells.min(), column.cells.max())
-        first, last = ends
-        if last - first + 1 == column.rows == column.distinct:
-            return Reading(None, {}, f"counts the rows from {first} to {last}")
+    return counter(column)
+
+
+def counter(column: Column) -> Reading | None:
+    """Unique consecutive integers number the rows and say nothing of them."""
+    if not column.cells.dtype.is_integer() or not len(column.cells):
+        return None
+    ends: Any = (column.cells.min(), column.cells.max())
+    first, last = ends
+    if last - first + 1 == column.rows == column.distinct:
+        return Reading(None, {}, f"counts the rows from {first} to {last}")
     return None
 
 
