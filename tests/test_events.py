@@ -336,11 +336,12 @@ def test_rasters_have_a_line_a_unit_and_are_escaped_and_bounded():
     field = field_of([[[0.0, "<b>", 1.0], [1.0, "a", 2.0]]])
     drawn = EVENTS.draw(field, [[0.0, "<b>", 1.0], [1.0, "a", 2.0]])
     assert "&lt;b&gt;" in drawn
-    assert drawn.count("<path") == 2
+    assert drawn.count("<path") == 2 + 1  # the axis
+    assert drawn.count(">0</text>") == drawn.count(">1</text>") == 1
     n = 5_000
     raster = Raster.of(np.arange(n), RNG.integers(0, 40, n), np.zeros(n), [str(i) for i in range(40)], np.zeros(n))
     assert len(raster.names) == MOST_UNITS + 1
-    assert raster.html().count("<path") == MOST_MARKS
+    assert raster.html().count("<path") == MOST_MARKS + 1
     assert EVENTS.draw(field, []).startswith("<svg")
     assert EVENTS.draw(field, None) == "–"
 

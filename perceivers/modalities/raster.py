@@ -52,7 +52,13 @@ class Raster(Shaded):
         return cls(times[chosen], line_of[units[chosen]], heights, weights[chosen], names, len(times))
 
     def html(self) -> str:
-        height = LINE * max(len(self.names), 1)
+        floor = LINE * max(len(self.names), 1)
+        low, high = self._span()
+        ends = "".join(
+            f'<text x="{x}" y="{floor + LINE - 1}" text-anchor="{anchor}">{value:.4g}</text>'
+            for x, anchor, value in ((LEFT, "start", low), (LEFT + WIDTH, "end", high))
+        )
+        axis = f'<path d="M{LEFT} {floor + 1}h{WIDTH}" stroke="currentColor" opacity="0.4"/>{ends}'
         named = "".join(
             f'<text x="{LEFT - 4}" y="{LINE * (i + 1) - 3}" text-anchor="end">{html.escape(name[:NAME])}</text>'
             for i, name in enumerate(self.names)
@@ -63,19 +69,23 @@ class Raster(Shaded):
         )
         units = f"{len(self.names)} unit{'' if len(self.names) == 1 else 's'}"
         return (
-            f'<svg viewBox="0 0 {LEFT + WIDTH} {height}" width="{LEFT + WIDTH}" role="img" '
+            f'<svg viewBox="0 0 {LEFT + WIDTH} {floor + LINE}" width="{LEFT + WIDTH}" role="img" '
             f'aria-label="{self.count:,} events in {units} over time" font-size="9" fill="currentColor" '
-            f'stroke-width="1.2">{named}<g stroke="currentColor">{marks}</g></svg>'
+            f'stroke-width="1.2">{named}{axis if len(self.times) else ""}<g stroke="currentColor">{marks}</g></svg>'
         )
 
+    def _span(self) -> tuple[float, float]:
+        """From 0, or the first event where it is before that, to the last one."""
+        return min(0.0, self.times.min(initial=0.0)), float(self.times.max(initial=0.0))
+
     def _x(self) -> Float[np.ndarray, " n"]:
-        if not len(self.times):
-            return self.times
-        low, high = min(0.0, float(self.times.min())), float(self.times.max())
+        low, high = self._span()
         return LEFT + 1 + (WIDTH - 2) * (self.times - low) / ((high - low) or 1.0)
 
     def draw(self, axes: Any) -> None:
-        axes.axis("off")
+        axes.spines[["top", "left", "right"]].set_visible(False)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
         colours = 0.35 + self.weights[:, None] * (np.array(COLOUR) / 255 - 0.35)
         axes.vlines(self.times, -self.lines - 1, -self.lines - 1 + 0.9 * self.heights, colors=colours, linewidth=1)
         for i, name in enumerate(self.names):
