@@ -161,7 +161,8 @@ def test_a_forecast_learns_is_measured_again_and_reported(run):
     assert abs(std - train.std()) < 0.2 * train.std()
     assert model.evaluate(folder / "shops.csv") == model.metrics
     report = model.report.read_text()
-    assert "2 lines of 4 steps" in report
+    assert "3 lines of 16 steps" in report  # the answer, the truth, and three horizons before
+    assert report.index("the worst</small>") < report.index("All metrics")
     assert "seasonal naive" in report
     assert "paired over the same test rows" in report
     assert Schema.read(folder / "run/schema.yaml").long == model.schema.long

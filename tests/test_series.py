@@ -277,6 +277,7 @@ def test_drawings_are_small_and_break_where_values_are_missing():
     assert drawn.count("<path") == 2
     assert drawn.count("M") == 3
     assert "from 0 to 5" in drawn
+    assert [drawn.count(f">{end}</text>") for end in (0, 5)] == [1, 1]
     assert "nan" not in drawn
     assert len(lines(np.arange(10**5), RNG.normal(size=(20, 10**5)))) < 30_000
     assert lines(np.arange(2), [np.array([np.nan, np.nan])]) == "–"

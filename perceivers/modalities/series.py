@@ -31,7 +31,7 @@ from perceivers.modalities.base import (
     one_of,
     positive,
 )
-from perceivers.modalities.lines import lines
+from perceivers.modalities.lines import legend, lines
 from perceivers.modalities.series_input import SeriesInput
 from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
 from perceivers.modalities.warp import warp
@@ -40,6 +40,7 @@ SAMPLE = 1_000  # series of train that `fit` reads
 TOKENS = 64  # the patch is the smallest that gives at most so many for the longest series of train
 MOST_PATCH = 4_096
 MOST_DRAWN = 240  # steps
+PAST_DRAWN = 3  # times the horizon, beside a forecast
 LEAST_SCALE = 0.05  # of train's: a series that hardly moves is not blown up to a full swing
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
 JITTER, SCALE, SHIFT, GAPS = 0.05, 0.15, 0.1, 0.05
@@ -278,9 +279,14 @@ class Series(Modality):
         return naive.forecasts(before, simple.goals, asked, field.options["horizon"], field.options["read"])
 
     def compared(self, field: Any, answer: np.ndarray, truth: Any, example: Callable[[str], Any]) -> str:
-        """The first channel, both drawn."""
-        both = [values.reshape(-1, field.options["channels"])[:, 0] for values in (answer, truth)]
-        return lines(np.arange(len(both[0])), both)
+        """The first channel: the answer, the truth, and where they go on from a past the last steps of that."""
+        said, true = (values.reshape(-1, field.options["channels"])[:, 0] for values in (answer, truth))
+        past = example(field.options["past"]) if field.options["past"] else None
+        before = np.empty(0) if past is None else past[-PAST_DRAWN * len(true) :, 1]
+        gap = np.full(len(before), np.nan)
+        both = [np.r_[gap, said], np.r_[gap, true], np.r_[before, np.full(len(true), np.nan)]]
+        names = ("answer", "truth", "before")[: 2 if past is None else 3]
+        return lines(np.arange(len(both[0])), both[: len(names)]) + legend(*names)
 
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
         return np.nan_to_num(answer)

@@ -158,7 +158,9 @@ class Curve(Shaded):
     weights: Float[np.ndarray, " t"]
 
     def html(self) -> str:
-        """An SVG: a column in the colour behind each step, and a line for each channel on its own scale."""
+        """An SVG: a column in the colour behind each step, and a line for each channel on its own scale,
+        whose ends are written beside it where there is one channel.
+        """
         x = _unit(self.times) * 300
         edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
         columns = "".join(
@@ -171,8 +173,16 @@ class Curve(Shaded):
             f'<polyline points="{_points(x, 77 - 74 * _unit(channel))}" fill="none" stroke="currentColor"/>'
             for channel in self.values.T
         )
+        start, scale = 0, ""
+        if self.values.shape[1] == 1:
+            start = 40
+            scale = "".join(
+                f'<text x="-3" y="{y}" text-anchor="end" font-size="11" fill="currentColor">{end:.3g}</text>'
+                for end, y in ((np.nanmax(self.values), 11), (np.nanmin(self.values), 78))
+            )
         return (
-            f'<svg viewBox="0 0 300 80" width="300" role="img" aria-label="attention over time">{columns}{lines}</svg>'
+            f'<svg viewBox="{-start} 0 {300 + start} 80" width="{300 + start}" role="img" '
+            f'aria-label="attention over time">{columns}{lines}{scale}</svg>'
         )
 
     def draw(self, axes: Any) -> None:

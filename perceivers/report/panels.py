@@ -19,6 +19,7 @@ class Panels:
     fails: sentences in four pieces, the first and the third of which are names or values
     never: no test row is answered wrongly
     explained: (the number of a test row, its truth as it is written, whether the answer is right; None: not said)
+    worst: the answer to the worst row beside the truth, drawn, and the name of the row
     plots: (column, answers against truths, residuals)
     """
 
@@ -29,6 +30,7 @@ class Panels:
     explained: Sequence[tuple[int, str, bool | None]]
     fails: Sequence[tuple[str, str, str, str]] = ()
     never: bool = False
+    worst: tuple[Markup, str] | None = None
     plots: Sequence[tuple[str, Markup, Markup]] = ()
     confusion: dict[str, Any] | None = None
     pairs: Sequence[tuple[str, str, int, str]] = ()

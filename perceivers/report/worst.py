@@ -26,11 +26,15 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
     def score(i: int) -> str:
         return verdict.value_text(name, scores[i], field)
 
+    def compared(i: int) -> Markup:
+        row = int(result.rows[i])
+        found = kind.compared(field, result.answers[i], result.truth[i], lambda name: summary.example(name, row))
+        return Markup(found)
+
     def shown(i: int) -> Example:
         found = example(summary, result, i, score(i), "", verdict.NAMES.get(name, name), True)
-        row = int(result.rows[i])
-        drawn = kind.compared(field, result.answers[i], result.truth[i], lambda name: summary.example(name, row))
-        cells = [(f"{field.name}: answer and truth", Markup(drawn)), *found.cells] if drawn else found.cells
+        drawn = compared(i)
+        cells = [(f"{field.name}: answer and truth", drawn), *found.cells] if drawn else found.cells
         return Example(found.name, cells, found.answer, found.truth, found.remark, found.right)
 
     drawn = some(np.arange(len(scores)))
@@ -38,6 +42,7 @@ def panels(summary: Summary, result: TargetResult) -> Panels:
     measure = verdict.NAMES.get(name, name)
     return Panels(
         fails=[(summary.row_name(int(result.rows[i])), "has", score(i), f"as its {measure}") for i in order[:FIRST]],
+        worst=(compared(order[0]), summary.row_name(int(result.rows[order[0]]))),
         wrong_title=f"The rows that are answered worst, by {measure}",
         wrong=[shown(i) for i in order[:WRONG]],
         classes=classes,
