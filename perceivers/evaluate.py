@@ -18,6 +18,7 @@ from perceivers.modalities.base import Metrics
 from perceivers.modalities.category import unknown
 from perceivers.model import Model
 from perceivers.predict import answers, require_columns
+from perceivers.terminal import counted
 
 MOST_UNKNOWN, SHOWN = 1_000, 3  # classes
 
@@ -98,8 +99,8 @@ def note_unknown(model: Model, evaluations: list[Evaluation]) -> list[str]:
                 count = int((e.truth >= known).sum() if e.truth.ndim == 1 else e.truth[:, known:].any(1).sum())
                 shown = ", ".join(map(repr, new[:SHOWN])) + (" …" if len(new) > SHOWN else "")
                 notes.append(
-                    f"{count:,} rows are of classes of {e.field.name!r} that the model does not know, {shown}: they "
-                    "count as wrong"
+                    f"{counted(count, 'row')} of classes of {e.field.name!r} that the model does not know, {shown}: "
+                    "counted as wrong"
                 )
     return notes
 

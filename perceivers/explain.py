@@ -226,15 +226,18 @@ def _answers_to_sets(
     with torch.inference_mode():
         array, _ = model.eval().read(batch)
         windows, length = array.shape[:2]
-        at_once = max(1, TOKENS // (windows * length))
+        at_once = min(len(present), max(1, TOKENS // (windows * length)))
+        repeated = {name: {k: torch.cat([t] * at_once) for k, t in part.items()} for name, part in batch.items()}
         pieces = []
         for start in range(0, len(present), at_once):
             sets = torch.from_numpy(present[start : start + at_once])
-            repeated = {n: {k: torch.cat([t] * len(sets)) for k, t in part.items()} for n, part in batch.items()}
+            if len(sets) < at_once:  # the last ones
+                repeated = {n: {k: t[: len(sets) * windows] for k, t in part.items()} for n, part in repeated.items()}
+            asked = dict(repeated)
             for field, there in zip(fields, sets.T, strict=True):
                 missing = (~there).repeat_interleave(windows)
-                repeated[field.name] = modality(field).drop(field, repeated[field.name], missing)
-            pieces.append(model.answers(repeated))
+                asked[field.name] = modality(field).drop(field, repeated[field.name], missing)
+            pieces.append(model.answers(asked))
     found = {}
     for target in model.schema.targets:
         kind = modality(target)

@@ -18,6 +18,7 @@ from perceivers.evaluate import Evaluation, metrics_dict
 from perceivers.explain import Explanation
 from perceivers.modalities.base import Metrics
 from perceivers.predict import inputs_as_table, values_as_table
+from perceivers.terminal import counted
 
 
 class Loaded(ABC):
@@ -65,7 +66,8 @@ class Loaded(ABC):
         found, failed, notes = self.evaluations(data)
         if failed:
             warnings.warn(
-                f"{len(failed):,} rows could not be read; the first: {next(iter(failed.values()))}", stacklevel=2
+                f"{counted(len(failed), 'row')} could not be read; the first: {next(iter(failed.values()))}",
+                stacklevel=2,
             )
         for note in notes:
             warnings.warn(note, stacklevel=2)
@@ -79,4 +81,4 @@ class Loaded(ABC):
         """Writes the answers in the format of `out`'s ending. What was written, in words; and the unreadable rows."""
         frame, failed = self.predict_table(table, proba=proba)
         sinks.write_table(frame, out)
-        return f"{len(frame):,} rows: {out}", failed
+        return f"{counted(len(frame), 'row')}: {out}", failed

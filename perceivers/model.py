@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -22,8 +23,9 @@ from perceivers.errors import BadInput
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch, Inputs, Target
+from perceivers.modalities.number import DAY
 
-FORMAT = 1
+FORMAT = 2  # since 2, dates are days; before, they were seconds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 ANEW = "copy the folder anew, or train again"
 
@@ -141,8 +143,8 @@ def _read_config(file: Path) -> dict[str, Any]:
     version = config.get("format") if isinstance(config, dict) else None
     if not isinstance(version, int):
         raise BadInput(f"{file}: not a configuration that perceivers wrote: it names no `format`")
-    if version != FORMAT:
-        raise BadInput(f"{file}: format {version}, but {FORMAT} is known here: update perceivers")
+    if not 1 <= version <= FORMAT:
+        raise BadInput(f"{file}: format {version}, but 1 to {FORMAT} are known here: update perceivers")
     checksums = config.get("sha256")
     rest = {name: value for name, value in config.items() if name != "sha256"}
     if not isinstance(checksums, dict) or not {CONFIG, WEIGHTS} <= checksums.keys():
@@ -158,6 +160,14 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
 
 
+def _in_days(field: Field) -> Field:
+    """A field of format 1, the statistics of its dates in days: they were in seconds, and no weight depends on that."""
+    if field.modality != "number" or not field.options["date"]:
+        return field
+    days = {name: (np.array(field.options[name]) / DAY).tolist() for name in ("mean", "std", "quantiles")}
+    return field.with_options(**days)
+
+
 def _built(config: dict[str, Any], file: Path) -> Model:
     """The model of a configuration, without its weights. Raises BadInput."""
     try:
@@ -165,6 +175,8 @@ def _built(config: dict[str, Any], file: Path) -> Model:
         for field in (*schema.inputs, *schema.targets):
             # An option that came after the model was saved has its default.
             field = field.with_options(**{**modality(field).options, **field.options})
+            if config["format"] == 1:
+                field = _in_days(field)
             modality(field).check(field)
             schema = schema.replace(field)
         return Model(schema, PerceiverIOConfig(**config["perceiver"]))

@@ -15,6 +15,11 @@ def printable(line: str) -> str:
     return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def say(line: str) -> None:
     """A line on stderr: stdout carries results."""
     print(printable(line), file=sys.stderr, flush=True)

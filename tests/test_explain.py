@@ -112,6 +112,15 @@ def test_a_field_that_is_missing_has_no_share(model):
     assert model.explain(row)[0].fields[0].share == pytest.approx(0, abs=1e-4)
 
 
+def test_sets_of_fields_in_many_passes_or_in_one_are_the_same(model, monkeypatch):
+    row = planted(1, seed=3).drop("side", "value")
+    at_once = model.explain(row)
+    monkeypatch.setattr("perceivers.explain.TOKENS", 3 * 3)  # 8 sets, 3 in a pass
+    for one, other in zip(at_once, model.explain(row), strict=True):
+        for field, again in zip(one.fields, other.fields, strict=True):
+            np.testing.assert_allclose(field.change, again.change, atol=1e-6)
+
+
 def test_shares_of_nothing_are_undefined():
     assert np.isnan(shares(np.zeros((3, 1)))).all()
     np.testing.assert_allclose(shares(np.array([[3.0, 0.0], [1.0, 0.0]])), [0.75, 0.25])

@@ -45,6 +45,19 @@ def test_a_living_holder_is_named_and_a_dead_one_followed(tmp_path):
     assert not (out / "lock").exists()
 
 
+def test_the_lock_of_a_process_on_another_host(tmp_path):
+    """What counts is whether the file is locked, which shared file systems tell across hosts."""
+    with (tmp_path / "lock").open("w") as elsewhere:
+        elsewhere.write("process 7 on elsewhere\n")
+        elsewhere.flush()
+        fcntl.flock(elsewhere, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match="process 7 on elsewhere"), RunFolder(tmp_path, {}, 0.0):
+            pytest.fail("two hold the folder")
+    assert (tmp_path / "lock").read_text() == "process 7 on elsewhere\n"
+    with RunFolder(tmp_path, {}, 0.0):
+        assert f"process {os.getpid()} on" in (tmp_path / "lock").read_text()
+
+
 def test_the_number_of_a_dead_process_may_be_used_again(tmp_path):
     (tmp_path / "lock").write_text(f"process {os.getpid()} on this host\n")  # it lives, but does not hold the lock
     with RunFolder(tmp_path, {}, 0.0):

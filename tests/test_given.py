@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_named_with_its_row(model, cell, message):
 def test_rows_of_another_length_are_left_out_and_named(model):
     frame = clouds(3)
     short = frame.with_columns(pl.Series("part", [frame["part"][0][:-1].to_list(), *frame["part"][1:].to_list()]))
-    with pytest.warns(UserWarning, match=r"1 rows could not be read; .* row 1, part: \d+ came for a cloud of"):
+    with pytest.warns(UserWarning, match=r"1 row could not be read; .* row 1, part: \d+ came for a cloud of"):
         assert model.evaluate(short)["part"]["n"] == 2
 
 

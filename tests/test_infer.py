@@ -278,6 +278,21 @@ def test_split_group_and_time_are_no_inputs():
     assert {schema[name].role for name in ("split", "who", "day")} == {"ignore"}
 
 
+def test_a_column_split_decides_against_groups_and_says_which_are_on_several_sides():
+    def shown(sides):
+        rows = plain(split=sides, who=["a", "b", "c", "d", "e", "f"] * 10)
+        return " ".join(describe(rows, infer(rows, ["colour"], group="who")).split())
+
+    parted = shown(["train"] * 48 + [" Valid", "validation", "TEST", "test", "train", "train"] * 2)
+    assert "groups the rows; 'split' says the side" in parted
+    assert "one side" not in parted
+    assert "split: by the column 'split', not by 'who'" in parted
+    assert "puts rows of 4 of 6 groups of 'who' on several sides: 'a', 'b', 'c', 'd'; rename 'split'" in parted
+    whole = shown(["train", "TEST", "test ", "train", "val", "train"] * 10)
+    assert "'split' says the side" in whole
+    assert "several sides" not in whole
+
+
 def test_a_column_split_with_other_values_is_ordinary():
     schema = infer(plain(split=["left", "right"] * 30), ["colour"])
     assert schema.split.column is None

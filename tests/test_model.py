@@ -4,7 +4,10 @@ import hashlib
 import json
 import pickle
 import struct
+from datetime import datetime, timedelta
+from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -87,12 +90,24 @@ def test_weights_of_another_model_are_found(folder):
     assert "not the file that" in refused(folder)
 
 
-def test_only_format_1_is_read(folder):
+def test_only_known_formats_are_read(folder):
     text = (folder / CONFIG).read_text()
-    for version, words in (("2", "format 2.*update perceivers"), ('"1"', "names no `format`"), ("0", "format 0")):
-        (folder / CONFIG).write_text(text.replace('"format": 1', f'"format": {version}', 1))
+    for version, words in (("3", "format 3.*update perceivers"), ('"2"', "names no `format`"), ("0", "format 0")):
+        (folder / CONFIG).write_text(text.replace('"format": 2', f'"format": {version}', 1))
         with pytest.raises(BadInput, match=words):
             load_model(folder)
+
+
+def test_a_stored_model_of_format_1_answers_as_it_did():
+    """Dates were seconds there. `answers.json` was written by the perceivers that wrote the model."""
+    stored = Path(__file__).parent / "goldens/format_1"
+    assert json.loads((stored / CONFIG).read_text())["format"] == 1
+    expected = json.loads((stored / "answers.json").read_text())
+    frame = pl.DataFrame(expected["rows"]).with_columns(pl.col("bought").str.to_date())
+    found = pv.load(stored).predict(frame)
+    for answer, before in zip(found["sold"], expected["sold"], strict=True):
+        assert abs(answer - datetime.fromisoformat(before)) < timedelta(hours=1)
+    np.testing.assert_allclose(found["price"], expected["price"], rtol=1e-5)
 
 
 def test_json_that_is_no_configuration(folder):

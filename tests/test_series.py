@@ -363,12 +363,12 @@ def test_classes_that_train_lacks_count_as_wrong_and_those_that_test_lacks_are_s
     split = ["train"] * 20 + ["test"] * 10
     both = few(waves(30)["x"].to_list(), ["a", "b"] * 14 + ["c"] * 2, split=split)
     model = pv.fit(both, "y", steps=1, size="tiny", out=tmp_path / "one")
-    note = "2 rows are of classes of 'y' that the model does not know, 'c': they count as wrong"
+    note = "2 rows of classes of 'y' that the model does not know, 'c': counted as wrong"
     assert note in model.report.read_text().replace("&#39;", "'")
     assert model.metrics["y"]["n"] == 10
     assert model.metrics["y"]["accuracy"]["value"] <= 0.8
     assert model.metrics["y"]["per_class"]["c"]["recall"]["value"] == 0
-    with pytest.warns(UserWarning, match="2 rows are of classes"):
+    with pytest.warns(UserWarning, match="2 rows of classes"):
         assert model.evaluate(both) == model.metrics
     lacking = few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["a"] * 10, split=split)
     model = pv.fit(lacking, "y", steps=1, size="tiny", out=tmp_path / "two")

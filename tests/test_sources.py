@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
+from perceivers.data.ipc_sizes import unpacked_size
 from perceivers.data.sources import Table, read, resolve
 from perceivers.errors import BadInput, Unreadable
 
@@ -369,7 +370,7 @@ def test_parquet_that_unpacks_to_more_than_memory_is_refused_from_its_footer(tmp
     assert read(path).frame.height == 10_000_000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.sysconf", lambda name: 1_000)  # a machine of a megabyte
-        assert "more than the" in refused(path)
+        assert "more than half of this machine's memory" in refused(path)
 
 
 @pytest.mark.parametrize("write_it", [pl.DataFrame.write_ipc, pl.DataFrame.write_ipc_stream])
@@ -390,6 +391,71 @@ def test_an_arrow_message_that_claims_to_be_longer_than_memory_is_refused(tmp_pa
     at = content.index((997 * 8).to_bytes(8, "little"))
     path.write_bytes(content[:at] + (2**61).to_bytes(8, "little") + content[at + 8 :])
     refused(path)
+
+
+@pytest.fixture
+def megabyte(monkeypatch):
+    """A machine of a megabyte."""
+    monkeypatch.setattr("os.sysconf", lambda name: 1_000)
+
+
+@pytest.mark.parametrize("write_it", [pl.DataFrame.write_ipc, pl.DataFrame.write_ipc_stream])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_arrow_that_honestly_unpacks_to_more_than_half_of_the_memory_is_refused(
+    tmp_path, megabyte, monkeypatch, write_it, compression
+):
+    path = tmp_path / "a.arrow"
+    write_it(pl.DataFrame({"a": np.zeros(1_000_000, np.int64)}), path, compression=compression)
+    assert path.stat().st_size < 100_000
+    for opens in ("open_file", "open_stream"):
+        monkeypatch.setattr(f"pyarrow.ipc.{opens}", None)  # nothing is unpacked
+    assert "more than half of this machine's memory" in refused(path)
+
+
+def test_a_dictionary_of_arrow_that_unpacks_to_more_than_half_of_the_memory_is_refused(tmp_path, megabyte):
+    table = pa.table({"a": pa.array(["x" * 2_000_000, None] * 3).dictionary_encode()})
+    with ipc.new_stream(tmp_path / "a.arrow", table.schema, options=ipc.IpcWriteOptions(compression="zstd")) as file:
+        file.write_table(table)
+    assert "more than half" in refused(tmp_path / "a.arrow")
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_what_arrow_messages_say_is_what_they_take(tmp_path, compression):
+    """Held against the batches that Arrow unpacks."""
+    numbers = np.random.default_rng(0).integers(0, 5, 997)
+    table = pa.table({"a": numbers, "s": [f"some {i}" for i in numbers], "n": [None, 2.5] * 498 + [1.0]})
+    with ipc.new_stream(tmp_path / "a.arrow", table.schema, options=ipc.IpcWriteOptions(compression=compression)) as f:
+        f.write_table(table, max_chunksize=300)
+    sizes = [unpacked_size(message) for message in ipc.MessageReader.open_stream(tmp_path / "a.arrow")]
+    taken = [batch.get_total_buffer_size() for batch in ipc.open_stream(tmp_path / "a.arrow")]
+    assert sizes[0] == 0
+    assert len(sizes) == len(taken) + 1 == 5
+    assert all(0.9 * b <= a <= b + 64 * 7 for a, b in zip(sizes[1:], taken, strict=True))
+
+
+def test_an_arrow_file_without_its_end_is_damaged(tmp_path):
+    path = tmp_path / "a.arrow"
+    pl.DataFrame({"a": np.arange(997)}).write_ipc(path)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert "damaged" in refused(path)
+
+
+STRINGS = {
+    "strings": lambda rows: rows,
+    "lists": lambda rows: [[r] for r in rows],
+    "structures": lambda rows: [{"s": r} for r in rows],
+}
+
+
+@pytest.mark.parametrize("nested", STRINGS)
+def test_parquet_of_few_huge_strings_that_repeat_is_refused(tmp_path, megabyte, nested):
+    path = tmp_path / "a.parquet"
+    values = STRINGS[nested](["x" * 10_000, "y" * 10_000, None] * 1_000)
+    parquet.write_table(pa.table({"a": values, "b": range(3_000)}), path)
+    assert path.stat().st_size < 100_000
+    assert "3,000 rows take at least 0 GB" in refused(path)
+    parquet.write_table(pa.table({"a": values[:9], "b": range(9)}), path)
+    assert read(path).frame.height == 9
 
 
 def test_links_in_circles_and_out_of_the_folder(tmp_path):

@@ -16,7 +16,9 @@ Model = Annotated[
     str, Parameter(help="A run folder, or a published model: a name (deepmind/…), a Hub folder, an original file.")
 ]
 Targets = Annotated[list[str] | None, Parameter(name="target", help="A column to predict; may be repeated.")]
-Group = Annotated[str | None, Parameter(help="Rows of a group stay on one side of the split.")]
+Group = Annotated[
+    str | None, Parameter(help="Rows of a group stay on one side of the split, unless a column split decides.")
+]
 Time = Annotated[str | None, Parameter(help="The column to split by time; of a long table the time of each step.")]
 Series = Annotated[
     str | None, Parameter(help="A long table, a row a step: the column that tells series apart. Each is then one row.")

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from perceivers.terminal import printable, say
+from perceivers.terminal import counted, printable, say
 
 POWERS = {"mae": "", "mse": "²"}  # the metrics in the target's own unit
 
@@ -31,5 +31,5 @@ def report_failed(failed: dict[int, str]) -> int:
     for message in list(failed.values())[:5]:
         say(f"not read: {message}")
     if failed:
-        say(f"{len(failed):,} row{'s' * (len(failed) > 1)} could not be read")
+        say(f"{counted(len(failed), 'row')} could not be read")
     return 1 if failed else 0

@@ -11,11 +11,14 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import ipc, parquet
 
+from perceivers.data.ipc_sizes import MARK, messages, unpacked_size
 from perceivers.data.tensors import without_tensors
 from perceivers.errors import BadInput
 
+SHARE = 0.5  # of the machine's memory that a table may take
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}  # bytes in memory; of all others 16
 
 
@@ -23,15 +26,32 @@ PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # how pandas stores an index 
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
-    """The table. Raises BadInput where the file is damaged, or so compressed that memory cannot hold it."""
-    return _table(path, "parquet", lambda file: _unpacked(path, parquet.ParquetFile(file)))
+    """The table. Raises BadInput where the file is damaged, or unpacks to more than half of the memory."""
+
+    def read(file: Any) -> pa.Table:
+        opened = parquet.ParquetFile(file)
+        _check_size(path, opened.metadata.num_rows, _cells(opened.metadata))
+        repeated = [i for i in range(opened.metadata.num_columns) if _may_repeat(opened.metadata, i)]
+        if repeated:
+            _check_size(path, opened.metadata.num_rows, _strings(file, opened.metadata, repeated))
+        return opened.read()
+
+    return _table(path, "parquet", read)
 
 
 def read_arrow(path: Path) -> pl.DataFrame:
-    """Arrow IPC, as a file (Feather) or as a stream. Raises BadInput where the file is damaged."""
+    """Arrow IPC, as a file (Feather) or as a stream.
+
+    Raises BadInput where the file is damaged, or unpacks to more than half of the memory.
+    """
 
     def read(file: Any) -> pa.Table:
-        is_file = file.read(6) == b"ARROW1"
+        needed = 0
+        for message in messages(file):
+            needed += unpacked_size(message)
+            _check_size(path, None, needed)
+        file.seek(0)
+        is_file = file.read(len(MARK)) == MARK
         file.seek(0)
         return (ipc.open_file if is_file else ipc.open_stream)(file).read_all()
 
@@ -65,18 +85,49 @@ def _table(path: Path, kind: str, read: Callable[[Any], pa.Table]) -> pl.DataFra
             raise BadInput(f"{path}: damaged, or not {kind}: {reason}") from error
 
 
-def _unpacked(path: Path, file: parquet.ParquetFile) -> pa.Table:
-    """The table of a Parquet file whose cells, by its footer, fit into memory."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
-    needed = sum(chunk.num_values * WIDTHS.get(chunk.physical_type, 16) for chunk in chunks)
+def _check_size(path: Path, rows: int | None, needed: float) -> None:
+    """Raises BadInput where a table needs more than its share of the memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > memory:
+    if needed > SHARE * memory:
+        what = "it takes" if rows is None else f"{rows:,} rows take"
         raise BadInput(
-            f"{path}: {file.metadata.num_rows:,} rows take at least {needed / 1e9:,.0f} GB unpacked, more than the "
-            f"{memory / 1e9:,.0f} GB of this machine: give fewer rows"
+            f"{path}: {what} at least {needed / 1e9:,.0f} GB unpacked, more than half of this machine's memory of "
+            f"{memory / 1e9:,.0f} GB: give fewer rows"
         )
-    return file.read()
+
+
+def _chunks(metadata: parquet.FileMetaData, column: int) -> list[parquet.ColumnChunkMetaData]:
+    return [metadata.row_group(i).column(column) for i in range(metadata.num_row_groups)]
+
+
+def _cells(metadata: parquet.FileMetaData) -> float:
+    """Bytes of a Parquet file's cells, by its footer; strings that repeat count as their places alone."""
+    chunks = (chunk for i in range(metadata.num_columns) for chunk in _chunks(metadata, i))
+    return sum(chunk.num_values * WIDTHS.get(chunk.physical_type, 16) for chunk in chunks)
+
+
+def _may_repeat(metadata: parquet.FileMetaData, column: int) -> bool:
+    """Whether strings of a column, which stand once in the file, may fill the memory when each row has its own."""
+    chunks = [chunk for chunk in _chunks(metadata, column) if chunk.physical_type == "BYTE_ARRAY"]
+    most = sum(chunk.num_values * chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
+    return most > SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _strings(file: Any, metadata: parquet.FileMetaData, columns: list[int]) -> int:
+    """Bytes of all strings in these columns, which are read as places in dictionaries."""
+    names = [metadata.schema.column(i).path for i in columns]
+    opened = parquet.ParquetFile(file, read_dictionary=names)
+    return sum(_string_bytes(chunk) for name in names for chunk in opened.read([name]).column(0).chunks)
+
+
+def _string_bytes(array: pa.Array) -> int:
+    """Of strings by their dictionary, also inside of lists and structures."""
+    if pa.types.is_dictionary(array.type):
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+        return pc.sum(lengths.take(array.indices)).as_py() or 0
+    if pa.types.is_struct(array.type):
+        return sum(map(_string_bytes, array.flatten()))
+    return _string_bytes(array.flatten()) if array.type.num_fields else 0
 
 
 def _checked(field: pa.Field) -> pa.Field:

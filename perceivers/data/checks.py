@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import to_seconds
+from perceivers.data.folders import SPLITS
 from perceivers.data.rules import CLASSES, present
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
+from perceivers.terminal import counted
 
 SAMPLE = 10_000
 REPEATED = 5  # rows a value, at least, where a value that always goes with one target is no chance
@@ -131,7 +133,7 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_header, _about_targets, _several_labels, _look_alikes, _give_aways, _duplicates)
+    found = (_header, _about_targets, _several_labels, _look_alikes, _give_aways, _duplicates, _parted)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
@@ -239,3 +241,20 @@ def _duplicates(table: Table, schema: Schema) -> Iterator[str]:
     if count > 0.01 * table.frame.height:
         where = "by the column that splits them" if schema.split.column else "kept on one side of the split"
         yield f"{count:,} of {table.frame.height:,} rows repeat the inputs of another one: {where}"
+
+
+def _parted(table: Table, schema: Schema) -> Iterator[str]:
+    """Groups whose rows a column puts on several sides: it decides, and the group with it is no longer kept whole."""
+    column, group = schema.split.column, schema.split.group
+    if column is None or group is None or not {column, group} <= set(table.frame.columns):
+        return
+    side = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase().replace(SPLITS)
+    sides = table.frame.select(pl.col(group).alias("group"), side.alias("side")).drop_nulls()
+    of_group = sides.group_by("group", maintain_order=True).agg(pl.col("side").n_unique())
+    parted = of_group.filter(pl.col("side") > 1)["group"]
+    if len(parted):
+        shown = ", ".join(map(repr, parted.head(LIKELY).to_list())) + (" …" if len(parted) > LIKELY else "")
+        yield (
+            f"the column {column!r} decides, and puts rows of {len(parted):,} of {counted(of_group.height, 'group')} "
+            f"of {group!r} on several sides: {shown}; rename {column!r} to keep groups whole"
+        )

@@ -21,7 +21,7 @@ from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, col
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.terminal import printable
+from perceivers.terminal import counted, printable
 
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
@@ -193,7 +193,12 @@ def _of_split(column: Column, split: Split) -> Field:
     if column.name == split.column:
         return Field(column.name, None, "ignore", (column.name,), reason="says train, validation or test")
     if column.name == split.group:
-        return Field(column.name, None, "ignore", (column.name,), reason="groups the rows: a group is on one side")
+        reason = (
+            f"groups the rows; {split.column!r} says the side"
+            if split.column
+            else "groups the rows: a group is on one side"
+        )
+        return Field(column.name, None, "ignore", (column.name,), reason=reason)
     date = find_dates(column.cells)
     if not date and not column.cells.dtype.is_numeric():
         raise BadInput(f"time column {column.name!r}: expected numbers or dates, got {column.cells[0]!r}")
@@ -211,7 +216,7 @@ def describe(table: Table, schema: Schema) -> str:
     rows += [(f.name, f.modality or "–", f.role, _values(table, f), f.reason) for f in schema.fields]
     widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate((26, 11, 6, 38))]
     height, width = table.frame.shape
-    lines = [f"{table.name}: {_count(height, 'row')} × {_count(width, 'column')}", ""]
+    lines = [f"{table.name}: {counted(height, 'row')} × {counted(width, 'column')}", ""]
     for row in rows:
         lines += _line(row, widths)
     lines += ["", *_wrapped("split", _split(schema))]
@@ -297,10 +302,6 @@ def _short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
 def _split(schema: Schema) -> str:
     split = schema.split
     if schema.long is not None and schema.long.horizon is not None:
@@ -310,7 +311,7 @@ def _split(schema: Schema) -> str:
             f"validation; {schema.long.horizon} steps are forecast from at most {schema.long.read}"
         )
     if split.column:
-        return f"by the column {split.column!r}"
+        return f"by the column {split.column!r}{f', not by {split.group!r}' if split.group else ''}"
     shares = ", ".join(f"{f:.0%} {p}" for f, p in zip(split.fractions, ("train", "validation", "test"), strict=True))
     if split.group:
         return f"{shares}, whole groups of {split.group!r}, seed {split.seed}"

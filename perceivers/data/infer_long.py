@@ -29,7 +29,8 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
         if name in (long.time, long.series):
             fields.append(_axis(table, name, long))
         elif name == group:
-            fields.append(Field(name, None, "ignore", (name,), reason="groups the series: a group is on one side"))
+            side = "a group is on one side" if long.horizon is None else "the time says the side"
+            fields.append(Field(name, None, "ignore", (name,), reason=f"groups the series: {side}"))
         elif name in targets and long.horizon is not None:
             fields.append(_forecast(table, name, long))
         elif cutting.changes(steps, name) is None or name in targets:

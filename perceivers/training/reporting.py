@@ -25,6 +25,7 @@ from perceivers.model import Model
 from perceivers.report import Summary, TargetResult, model_card, write_report
 from perceivers.report.figures import learning_curves
 from perceivers.slices import slices
+from perceivers.terminal import counted
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
 from perceivers.training.folder import BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
@@ -114,9 +115,9 @@ def write(
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
     notes += note_unknown(model, evaluations)
     if failed:
-        notes.append(f"{len(failed):,} rows could not be read and were left out.")
+        notes.append(f"Left out: {counted(len(failed), 'row')} that could not be read.")
     if without := int((~with_target(data.table, data.schema.targets)).sum()):
-        notes.append(f"{without:,} rows have no target and were left out.")
+        notes.append(f"Left out: {counted(without, 'row')} without a target.")
     explainer = Explainer(model, rows, evaluations[0].rows)
     summary = Summary(
         title=data.table.name,

@@ -22,7 +22,7 @@ from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import check_targets, modality
 from perceivers.model import Model, load_model, save_model
-from perceivers.terminal import say
+from perceivers.terminal import counted, say
 from perceivers.training import defaults, fitting, reporting
 from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
@@ -188,7 +188,7 @@ def _run(
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
-    say(f"{data.table.name}: {rows} rows; {size}; {resolved.steps:,} step{'s' * (resolved.steps != 1)}")
+    say(f"{data.table.name}: {rows} rows; {size}; {counted(resolved.steps, 'step')}")
     if resolved.training.small:
         say(f"note: under {defaults.SMALL_ROWS} rows: the validation rows are learned from as well, and choose nothing")
     if deadline is not None and resolved.steps < FEW_STEPS:
@@ -198,7 +198,7 @@ def _run(
     for line in list(failed.values())[:5]:
         say(f"left out: {line}")
     if failed:
-        say(f"{len(failed):,} rows could not be read and were left out; the report names them")
+        say(f"left out: {counted(len(failed), 'row')} that could not be read; the report names them")
     say(f"report: {folder.path / REPORT}")
 
 
