@@ -123,8 +123,8 @@ def _strings(file: Any, metadata: parquet.FileMetaData, columns: list[int]) -> i
 def _string_bytes(array: pa.Array) -> int:
     """Of strings by their dictionary, also inside of lists and structures."""
     if pa.types.is_dictionary(array.type):
-        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
-        return pc.sum(lengths.take(array.indices)).as_py() or 0
+        lengths = pc.call_function("binary_length", [array.dictionary]).cast(pa.int64())
+        return pc.call_function("sum", [lengths.take(array.indices)]).as_py() or 0
     if pa.types.is_struct(array.type):
         return sum(map(_string_bytes, array.flatten()))
     return _string_bytes(array.flatten()) if array.type.num_fields else 0
