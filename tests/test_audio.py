@@ -170,7 +170,10 @@ def test_weights_are_drawn_where_the_tokens_are(seconds):
     assert shown.min() >= 0.94 * len(shaded.weights)
     assert shown.max() == len(shaded.weights) - 1
     assert shaded.weights.max() == pytest.approx(1)
-    assert shaded.html().count("<rect") == len(shown)
+    assert (
+        shaded.html().count("<rect") == shaded.html().count('height="60" fill=') == len(shown)
+    )  # above the spectrogram
+    assert f">{shaded.seconds:.2f} s</text>" in shaded.html()
 
 
 def test_a_drawing_is_small_and_self_contained():

@@ -104,7 +104,7 @@ def coloured(
 def _dots(left: int, right: np.ndarray, up: np.ndarray, fill: list[str]) -> str:
     half = SIDE / 2
     return "".join(
-        f'<circle cx="{left + half + (half - 3) * x:.1f}" cy="{half - (half - 3) * y:.1f}" r="1.6" fill="{colour}"/>'
+        f'<circle cx="{left + half + (half - 3) * x:.1f}" cy="{half - (half - 3) * y:.1f}" r="2.2" fill="{colour}"/>'
         for x, y, colour in zip(right, up, fill, strict=True)
     )
 

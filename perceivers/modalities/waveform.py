@@ -14,7 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from perceivers.modalities.filterbank import triangles
 from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded, plain_axes
 
-WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram
+WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram, which nothing covers
+MARKS = 13  # below it, for the seconds
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
 SECONDS = 0.032
 
@@ -51,17 +52,22 @@ class Waveform(Shaded):
             for a, low, high in zip(x, self.lows, self.highs, strict=True)
         )
         columns = "".join(
-            f'<rect x="{i * WIDTH / w:.1f}" width="{WIDTH / w:.1f}" height="{HEIGHT + SPECTROGRAM}" '
+            f'<rect x="{i * WIDTH / w:.1f}" width="{WIDTH / w:.1f}" height="{HEIGHT}" '
             f'fill="rgb{COLOUR}" opacity="{STRENGTH * weight:.2f}"/>'
             for i, weight in enumerate(self.weights)
             if weight > 0.01
         )
+        y = HEIGHT + SPECTROGRAM + MARKS - 3
         return (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT + SPECTROGRAM}" width="{WIDTH}" role="img" '
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT + SPECTROGRAM + MARKS}" width="{WIDTH}" role="img" '
             f'aria-label="sound of {self.seconds:.2f} s"><title>{self.seconds:.2f} s</title>'
             f'<image y="{HEIGHT}" width="{WIDTH}" height="{SPECTROGRAM}" preserveAspectRatio="none" '
-            f'href="data:image/png;base64,{self._png()}"/>{columns}'
-            f'<path d="{lines}" stroke="currentColor" stroke-width="{WIDTH / w:.1f}"/></svg>'
+            f'href="data:image/png;base64,{self._png()}"/>'
+            f'<g shape-rendering="crispEdges">{columns}</g>'
+            f'<path d="{lines}" stroke="currentColor" stroke-width="{WIDTH / w:.1f}"/>'
+            f'<g font-size="10" fill="currentColor"><text y="{y}">0 s</text>'
+            f'<text x="{WIDTH}" y="{y}" text-anchor="end">{self.seconds:.2f} s</text></g>'
+            "</svg>"
         )
 
     def draw(self, axes: Any) -> None:
@@ -70,9 +76,8 @@ class Waveform(Shaded):
         extent = (0, self.seconds, -3, -1)
         axes.imshow(self.spectrogram, origin="lower", cmap="gray_r", vmin=0, vmax=255, aspect="auto", extent=extent)
         for i, weight in enumerate(self.weights):
-            axes.axvspan(
-                i * step, (i + 1) * step, color=np.array(COLOUR) / 255, alpha=STRENGTH * float(weight), linewidth=0
-            )
+            colour, cover = np.array(COLOUR) / 255, STRENGTH * float(weight)
+            axes.axvspan(i * step, (i + 1) * step, 0.5, 1.0, color=colour, alpha=cover, linewidth=0)
         axes.fill_between((np.arange(w) + 0.5) * step, self.lows, self.highs, color="#444", linewidth=0.5)
         plain_axes(axes, "seconds")
         axes.set(xlim=(0, self.seconds), ylim=(-3, 1), yticks=[])
