@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 import polars as pl
-from matplotlib.figure import Figure
 
 import perceivers as pv
+from perceivers.report.pictures import picture
 
 steps = int(os.environ.get("STEPS", 300))  # the tests take fewer
 root = Path(pv.__file__).parent.parent
@@ -61,8 +61,5 @@ for sentence, mood, probability in zip(sentences, answers["mood"], answers["mood
 # ## Where it looks
 
 # %%
-figure = Figure(figsize=(6.4, 1.1), layout="constrained")
-for axes, explained in zip(figure.subplots(2, 2).ravel(), model.explain(sentences), strict=True):
-    explained.fields[0].shaded().draw(axes)
-    axes.set_ylim(10 / 12, 1)  # two of the twelve lines that there is room for
-figure.savefig("attention-on-the-bytes-of-four-sentences.png", dpi=160)
+drawn = picture(model.explain(sentences), "png")
+Path("attention-on-the-bytes-of-four-sentences.png").write_bytes(drawn)
