@@ -75,7 +75,7 @@ ROWS = (
     Row("breast_cancer", "sample:breast_cancer", "accuracy", 1, 5, 0.965, "logistic regression about 0.97"),
     Row("wine", "sample:wine", "accuracy", 1, 5, 0.97, "logistic regression about 0.98"),
     Row("diabetes", "sample:diabetes", "r2", 1, 5, 0.45, "ridge about 0.48"),
-    Row("shapes", "sample:shapes", "accuracy", 10, 1, 0.97, "the data are generated"),
+    Row("shapes", "sample:shapes", "accuracy", 5, 1, 0.97, "the data are generated"),
     Row("fsdd", "fsdd", "accuracy", 5, 1, 0.97, "CNNs 0.97 to 0.99", "digit"),
     Row("fsdd_speakers", "fsdd", "accuracy", 5, 3, None, "the speakers of the test are unseen", "digit", "speaker"),
     Row("mnist_5k", "mnist", "accuracy", 10, 1, 0.97, "3 nearest neighbours 0.942"),

@@ -61,6 +61,8 @@ class TrainedModel(Loaded):
         table = long.arrange(table, self.schema, split=ours)
         found, rows = evaluate(self.model, table, self._test_rows(table) if ours else None)
         notes = [*note_unknown(self.model, found), *rows.remarks()]
+        if ours:
+            notes.append(f"the model was trained on these data: measured on their {len(rows):,} test rows alone")
         if known := 0 if ours else self._seen(table):
             notes.append(f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse")
         return found, rows.failed, notes

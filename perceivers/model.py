@@ -106,6 +106,8 @@ def load_model(folder: Path) -> Model:
     config_file, weights = folder / CONFIG, folder / WEIGHTS
     for file in (config_file, weights):
         if not file.is_file():
+            if (folder / "checkpoints").is_dir():
+                raise BadInput(f"{folder}: its training has not finished: start the same train command again")
             raise BadInput(f"{folder}: no {file.name} in it: not a model, or its training has not finished")
     config = _read_config(config_file)
     try:

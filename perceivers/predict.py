@@ -113,11 +113,14 @@ def _forecast(model: Model, windows: Table, asked: pl.DataFrame) -> tuple[pl.Dat
 def require_columns(table: Table, fields: Iterable[Field]) -> None:
     """Raises BadInput where the table lacks a column of the fields."""
     known = dict.fromkeys(table.frame.columns)
-    for field in fields:
-        for column in field.columns:
-            if column not in known:
-                hint = nearest(column, known)
-                raise BadInput(f"{table.name}: no column {column!r}, which the model reads as {field.modality}{hint}")
+    missing = [(column, field) for field in fields for column in field.columns if column not in known]
+    if missing:
+        column, field = missing[0]
+        more = f", nor {', '.join(repr(name) for name, _ in missing[1:])}" if missing[1:] else ""
+        raise BadInput(
+            f"{table.name}: no column {column!r}, which the model reads as {field.modality}{more} (a cell may be "
+            f"empty, in JSON null){nearest(column, known)}"
+        )
 
 
 def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 import perceivers as pv
+from perceivers.model import FORMAT
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_a_damaged_model_is_refused_in_one_line(model, tmp_path):
 def test_a_newer_format_is_refused(model, tmp_path):
     folder = model.save(tmp_path / "copy")
     config = folder / "config.json"
-    config.write_text(config.read_text().replace('"format": 1', '"format": 9', 1))
+    config.write_text(config.read_text().replace(f'"format": {FORMAT}', '"format": 9', 1))
     with pytest.raises(pv.BadInput, match="format 9"):
         pv.load(folder)
 

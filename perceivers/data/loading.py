@@ -5,7 +5,7 @@ modality does: readers are given from outside.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -38,6 +38,8 @@ class Reader(Protocol):
     def read(self, field: Field, cell: Any) -> Any: ...
     def read_all(self, field: Field, cells: Sequence[Any]) -> Sequence[Any] | np.ndarray | None: ...
     def remarks(self, field: Field, example: Any) -> Sequence[str]: ...
+
+    def remarks_on_all(self, field: Field, cells: Sequence[Any], examples: Any) -> Iterable[tuple[int, str]]: ...
     def mismatch(self, field: Field, example: Any, examples: Mapping[str, Any]) -> str | None: ...
     def windows(self, field: Field, example: Any) -> list[Any]: ...
     def crop(self, field: Field, example: Any, uniform: float) -> Any: ...
@@ -95,6 +97,9 @@ class Column:
                 self.all = reader.read_all(field, self.cells)
             except Unreadable:
                 self.all = None  # some cell is at fault: reading one by one finds which
+        if self.all is not None:
+            for row, remark in reader.remarks_on_all(field, self.cells, self.all):
+                self.remarks.setdefault(remark, set()).add(row)
 
     def cell(self, row: int) -> Any:
         """A value, or a path inside the table's folder. Raises Unreadable."""

@@ -9,7 +9,7 @@ Not concerned with where rows come from (`perceivers.data`) nor with the Perceiv
 import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,6 +77,10 @@ class Modality(ABC):
 
     def remarks(self, field: Any, example: Any) -> Sequence[str]:
         """What a person should know of how an example was read, each in a few words that fit many rows."""
+        return ()
+
+    def remarks_on_all(self, field: Any, cells: Sequence[Any], examples: Any) -> Iterable[tuple[int, str]]:
+        """The same for what `read_all` gave: rows, each with a remark."""
         return ()
 
     def windows(self, field: Any, example: Any) -> list[Any]:

@@ -5,7 +5,7 @@ Not concerned with metrics (`metrics.py`), nor with which columns are categories
 
 import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate
@@ -96,6 +96,10 @@ class Category(Modality):
             return None
         indices = (None if is_missing(cell) else self._index(field, label(cell)) for cell in cells)
         return np.array([NO_LABEL if index is None else index for index in indices], dtype=np.int64)
+
+    def remarks_on_all(self, field: Any, cells: Sequence[Any], examples: np.ndarray) -> Iterable[tuple[int, str]]:
+        for row in np.flatnonzero(examples == len(field.options["categories"])).tolist():
+            yield row, f"{label(cells[row])!r:.60} is none of those of training: it is read as unseen"
 
     def _index(self, field: Any, one: str) -> int:
         known = _indices(tuple(field.options["categories"]))

@@ -173,7 +173,10 @@ class RunFolder:
         if len(different) > MOST_SHOWN:
             different = [*different[:MOST_SHOWN], f"and {len(different) - MOST_SHOWN} more"]
         if different:
-            raise BadInput(f"{self.path}: holds another run ({'; '.join(different)}): choose another --out")
+            raise BadInput(
+                f"{self.path}: holds another run ({'; '.join(different)}): choose another --out, "
+                f"to which --from {self.path} can give its weights"
+            )
         self._check_files()
         return content
 
