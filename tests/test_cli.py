@@ -207,7 +207,7 @@ def test_pictures_that_cannot_be_read_are_left_out_of_training_and_named(digits,
     (tmp_path / "data/digit 1/cut.png").write_bytes(next(tmp_path.glob("data/*/*.png")).read_bytes()[:60])
     (tmp_path / "data/digit 1/text.png").write_text("no picture")
     assert call("train", tmp_path / "data", "--steps", 2, "--out", tmp_path / "run") == 0
-    assert "2 rows could not be read" in capsys.readouterr().err
+    assert "left out: 2 rows that could not be read" in capsys.readouterr().err
     report = (tmp_path / "run/report.html").read_text()
     assert "cut.png" in report
     assert "text.png" in report
@@ -217,7 +217,7 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
     rows = "".join(f"{i % 7}.5,{i * i % 13},{'' if i < 10 else 'ab'[i % 2]}\n" for i in range(120))
     (tmp_path / "a.csv").write_text("p,q,y\n" + rows)
     call("train", tmp_path / "a.csv", "--target", "y", "--steps", 2, "--out", tmp_path / "run")
-    assert "10 rows have no target" in (tmp_path / "run/report.html").read_text()
+    assert "Left out: 10 rows without a target" in (tmp_path / "run/report.html").read_text()
 
 
 def test_several_targets_and_missing_values(tmp_path):
