@@ -4,11 +4,18 @@ Not concerned with how they are shown (`cli.py`).
 """
 
 
-class BadInput(ValueError):
+class _OneLine(ValueError):
+    """A line break in the message, of a name that holds one, is written as an escape."""
+
+    def __init__(self, message: str = ""):
+        super().__init__("\\n".join(message.split("\n")))
+
+
+class BadInput(_OneLine):
     """A command, option, data set, schema or model cannot be used: nothing has begun (exit code 2)."""
 
 
-class Unreadable(ValueError):
+class Unreadable(_OneLine):
     """One row cannot be read: it is counted, named and left out."""
 
 

@@ -334,3 +334,13 @@ def test_commands_end_with_an_exit_code_of_theirs(folder, model, command, argume
         assert "could not be read" in said
     if ended.value.code == 2:
         assert said.count("\n") == 1
+
+
+def test_what_long_runs_have_found(folder):
+    """A list of dictionaries named as times, and a name that is a line break."""
+    (folder / "a.jsonl").write_text('{}\n{"t": [{}], "x": null}\n')
+    inspected(folder / "a.jsonl")
+    (folder / "schema.yaml").write_text("fields:\n- name: '\n\n'\n  role: input\nformat: 1")
+    with pytest.raises(BadInput, match="no modality") as error:
+        Schema.read(folder / "schema.yaml")
+    one_line(error.value)

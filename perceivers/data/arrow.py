@@ -76,6 +76,7 @@ def _table(path: Path, kind: str, read: Callable[[Any], pa.Table]) -> pl.DataFra
             ) from error
         except (
             pa.ArrowException,
+            EOFError,
             OSError,
             ValueError,
             pl.exceptions.PolarsError,

@@ -110,7 +110,9 @@ def with_events(table: Table, fields: tuple[Field, ...], names: Collection[str])
 
 
 def _repeat(times: pl.Series) -> bool:
-    """Whether a list of times has one twice."""
+    """Whether a list of times has one twice; what is no time has none."""
+    if isinstance(times.dtype, pl.List) and times.dtype.inner.is_nested():
+        return False
     return any(len(set(one)) < len(one) for one in times.drop_nulls().head(SAMPLE).to_list())
 
 
