@@ -129,6 +129,11 @@ def load_model(folder: Path) -> Model:
     return model.eval()
 
 
+def weights_checksum(folder: Path) -> str:
+    """SHA-256 of the weights of a model that `load_model` accepts."""
+    return _read_config(folder / CONFIG)["sha256"][WEIGHTS]
+
+
 def _checksum(config: dict[str, Any]) -> str:
     """SHA-256 of a configuration, however its JSON is laid out."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

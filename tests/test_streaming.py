@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from test_attention import perturbed
+from test_perceiver import split
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,20 +21,6 @@ CONFIG = PerceiverIOConfig(
     self_heads=2,
     cross_v_channels=10,
 )
-
-
-class Masked:
-    """Chunks of an array with a mask, of any sizes."""
-
-    def __init__(self, array, mask, sizes):
-        self.parts = list(zip(array.split(sizes, 1), mask.split(sizes, 1), strict=True))
-        self.shape = tuple(array.shape)
-
-    def __len__(self):
-        return len(self.parts)
-
-    def chunk(self, index):
-        return self.parts[index]
 
 
 @pytest.fixture
@@ -60,7 +47,7 @@ def test_chunks_give_the_outputs_and_gradients_of_the_whole(sizes, dark, model, 
     if dark:
         mask[1] = False
     whole = model(inputs, queries, mask)
-    got = model(Masked(inputs, mask, sizes), Sliced(queries, 4))
+    got = model(split(inputs, *sizes, mask=mask), Sliced(queries, 4))
     assert torch.allclose(got, whole, rtol=0, atol=1e-12)
     weights = torch.randn_like(whole)
     for found, expected in zip(
@@ -161,7 +148,7 @@ def test_bfloat16_autocast_is_kept_in_both_passes(model, arrays, monkeypatch):
 def test_inputs_that_can_be_read_once(model, arrays):
     inputs, queries, mask = arrays
     with torch.no_grad():
-        got = model((part for part in Masked(inputs, mask, [20, 17]).parts), queries)
+        got = model((part for part in split(inputs, 20, 17, mask=mask).pieces), queries)
         assert torch.allclose(got, model(inputs, queries, mask), rtol=0, atol=1e-12)
         with pytest.raises(ValueError, match="no chunks"):
             model.encode(iter([]))
@@ -200,14 +187,14 @@ def test_what_does_not_fit_is_refused(model, arrays):
         model.encode(Failing(inputs, 10))
     with pytest.raises(ValueError, match=r"the chunks make \(2, 33, 6\), but `shape` says \(2, 37, 6\)"):
         model.encode(Shrinking(inputs, 10)).sum().backward()
-    mixed = Masked(inputs, mask, [20, 17])
-    mixed.parts[1] = (mixed.parts[1][0].float(), None)
+    mixed = split(inputs, 20, 17, mask=mask)
+    mixed.pieces[1] = (mixed.pieces[1][0].float(), None)
     with pytest.raises(ValueError, match=r"chunk 1 is torch.float32, but those before are torch.float64"):
         model.encode(mixed)
-    mixed.parts[1] = (inputs[:, 20:], mask)
+    mixed.pieces[1] = (inputs[:, 20:], mask)
     with pytest.raises(ValueError, match=r"the mask of chunk 1 is \(2, 37\), but the chunk is \(2, 17, 6\)"):
         model.encode(mixed)
-    mixed.parts[0] = (inputs[..., :4], None)
+    mixed.pieces[0] = (inputs[..., :4], None)
     with pytest.raises(ValueError, match=r"chunk 0 is \(2, 37, 4\), but `shape` says \(2, …, 6\)"):
         model.encode(mixed)
     with pytest.raises(ValueError, match="wrap its module in `Adapted`"):

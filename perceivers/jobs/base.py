@@ -4,7 +4,7 @@ Not concerned with what a row holds: each job is a file.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.loading import cells
 from perceivers.data.schema import Field
@@ -21,6 +22,7 @@ from perceivers.data.sources import Table, resolve
 from perceivers.errors import BadInput, Unreadable
 from perceivers.evaluate import Evaluation
 from perceivers.explain import ATTENTION, Explanation, FieldExplanation
+from perceivers.files import check_place
 from perceivers.loaded import Loaded
 from perceivers.modalities.shaded import Shaded
 from perceivers.predict import new_name
@@ -152,3 +154,18 @@ def _opened(root: Path | None, cell: Any, field: Field) -> Any:
     parts: Sequence[Any] = cell if isinstance(cell, tuple) else (cell,)
     paths = tuple(resolve(root, part) if isinstance(part, str) else part for part in parts)
     return paths if isinstance(cell, tuple) else paths[0]
+
+
+def check_ending(out: Path, ending: str, own: Collection[str], holds: str, table: str) -> None:
+    """Raises BadInput where a file can hold neither a job's own kind of answer, by its `ending`, nor a table.
+
+    `holds` and `table` say what the one and the other hold.
+    """
+    if ending in own:
+        check_place(out)
+    elif out.suffix.lower() in sinks.WRITERS:
+        sinks.check_out(out)
+    else:
+        raise BadInput(
+            f"{out}: unknown ending {out.suffix!r}: {', '.join(own)} {holds}, and {', '.join(sinks.WRITERS)} {table}"
+        )

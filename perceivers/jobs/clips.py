@@ -14,14 +14,12 @@ from jaxtyping import Float, UInt8
 
 from perceivers import clips
 from perceivers.core.rollout import rollout
-from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput, Unreadable
-from perceivers.files import check_place
-from perceivers.jobs.base import Job, numbered
-from perceivers.jobs.pictures import ranked
+from perceivers.errors import Unreadable
+from perceivers.jobs.base import Job, check_ending, numbered
+from perceivers.jobs.pictures import class_names, ranked
 from perceivers.modalities import frames, pixels, sounds
 from perceivers.modalities.shaded import Picture, shades
 from perceivers.modalities.video import STRIP, shown, strip
@@ -56,7 +54,7 @@ class ReconstructClips(Job[Clip]):
     def __init__(self, model: Autoencoder, name: str):
         super().__init__(name)
         self.model = model
-        self.classes = model.labels or tuple(map(str, range(model.sizes.num_classes)))
+        self.classes = class_names(model)
 
     def suits(self, cells: list[Any]) -> bool:
         if cells and isinstance(cells[0], str):
@@ -92,15 +90,7 @@ class ReconstructClips(Job[Clip]):
         return ranked(self.classes, found, proba) | {"note": "; ".join(example.notes) or None}
 
     def check_out(self, out: Path) -> None:
-        if out.suffix.lower() in clips.ENDINGS:
-            check_place(out)
-        elif out.suffix.lower() in sinks.WRITERS:
-            sinks.check_out(out)
-        else:
-            raise BadInput(
-                f"{out}: unknown ending {out.suffix!r}: {', '.join(clips.ENDINGS)} hold the reconstruction, and "
-                f"{', '.join(sinks.WRITERS)} the label"
-            )
+        check_ending(out, out.suffix.lower(), clips.ENDINGS, "hold the reconstruction", "the label")
 
     def predict_to(self, table: Table, out: Path, *, proba: bool = False) -> tuple[str, dict[int, str]]:
         """One clip's reconstruction is written to `out`; of several, to names numbered from 1 before the ending."""

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from perceivers.core.inputs import join
 from perceivers.core.rollout import rollout
-from perceivers.data import sinks
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
-from perceivers.files import check_place, write_atomic
-from perceivers.jobs.base import Job, are_pictures, numbered
+from perceivers.files import write_atomic
+from perceivers.jobs.base import Job, are_pictures, check_ending, numbered
 from perceivers.jobs.flow_files import WRITERS, ending
 from perceivers.jobs.pictures import RGB, read_rgb
 from perceivers.modalities.shaded import Picture, shades
@@ -107,15 +106,7 @@ class EstimateFlow(Job[Pair]):
         return _summary(self.flow(example.first, example.second))
 
     def check_out(self, out: Path) -> None:
-        if ending(out) in WRITERS:
-            check_place(out)
-        elif out.suffix.lower() in sinks.WRITERS:
-            sinks.check_out(out)
-        else:
-            raise BadInput(
-                f"{out}: unknown ending {out.suffix!r}: {', '.join(WRITERS)} hold flow, and {', '.join(sinks.WRITERS)} "
-                "its mean"
-            )
+        check_ending(out, ending(out), WRITERS, "hold flow", "its mean")
 
     def predict_to(self, table: Table, out: Path, *, proba: bool = False) -> tuple[str, dict[int, str]]:
         """One pair's flow is written to `out`; of several, to names numbered from 1 before the ending."""

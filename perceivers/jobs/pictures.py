@@ -21,7 +21,7 @@ from perceivers.jobs.base import Job, are_pictures
 from perceivers.modalities import pixels
 from perceivers.modalities.shaded import Picture, shades
 from perceivers.published import pictures
-from perceivers.published.models import ImageClassifier
+from perceivers.published.models import Autoencoder, ImageClassifier
 
 BEST = 5
 MAX_PIXELS = 500_000_000
@@ -44,7 +44,7 @@ class NamePictures(Job[RGB]):
     def __init__(self, model: ImageClassifier, name: str):
         super().__init__(name)
         self.model = model
-        self.classes = model.labels or tuple(map(str, range(model.sizes.num_classes)))
+        self.classes = class_names(model)
 
     def suits(self, cells: list[Any]) -> bool:
         return are_pictures(cells)
@@ -75,6 +75,11 @@ class NamePictures(Job[RGB]):
         whole = np.zeros(drawn.shape[:2])
         pictures.centre_crop(whole, side)[:] = spread[0, 0].numpy()
         return Picture(drawn, shades(whole))
+
+
+def class_names(model: ImageClassifier | Autoencoder) -> tuple[str, ...]:
+    """The names of a model's classes where the weights came with names, else their indices."""
+    return model.labels or tuple(map(str, range(model.sizes.num_classes)))
 
 
 def ranked(classes: Sequence[str], found: Float[np.ndarray, " k"], proba: bool) -> dict[str, Any]:

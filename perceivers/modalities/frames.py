@@ -77,13 +77,7 @@ def _from_array(cell: Any, max_pixels: int) -> np.ndarray | None:
         return None
     if isinstance(cell, str | bytes | int | float | dict):
         raise Unreadable(f"{str(cell)[:60]!r} came, expected the path of a clip, or an array (t h w) or (t h w c)")
-    try:
-        array = np.asarray(cell)
-        array = array.astype(np.float32) if array.dtype == object else array
-    except (ValueError, TypeError) as error:
-        raise Unreadable(
-            f"{where}rows of unlike lengths or missing pixels came, expected (t h w) or (t h w c)"
-        ) from error
+    array = pixels.dense(cell, "(t h w) or (t h w c)")
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim != 4 or not array.size:
         raise Unreadable(f"{where}an array of shape {array.shape} came, expected (t h w) or (t h w c), none of them 0")

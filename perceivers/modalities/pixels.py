@@ -64,6 +64,15 @@ def fit(picture: np.ndarray, channels: int, longest: int | None) -> np.ndarray:
     return _like(rearrange(small, "1 c h w -> h w c").numpy(), picture.dtype)
 
 
+def dense(cell: Any, expected: str) -> np.ndarray:
+    """Nested lists or an array as one array of numbers. Raises Unreadable with what was `expected`."""
+    try:
+        array = np.asarray(cell)
+        return array.astype(np.float32) if array.dtype == object else array
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"rows of unlike lengths or missing pixels came, expected {expected}") from error
+
+
 def as_float(picture: np.ndarray) -> np.ndarray:
     """float32 in [0, 1]."""
     return picture.astype(np.float32) / 255 if picture.dtype == np.uint8 else picture
@@ -97,11 +106,7 @@ def _with_channels(picture: np.ndarray, channels: int) -> np.ndarray:
 def _from_array(cell: Any) -> np.ndarray:
     if isinstance(cell, str | bytes | int | float | dict):
         raise Unreadable(f"{str(cell)[:60]!r} came, expected the path of a picture, or an array (h w) or (h w c)")
-    try:
-        array = np.asarray(cell)
-        array = array.astype(np.float32) if array.dtype == object else array
-    except (ValueError, TypeError) as error:
-        raise Unreadable("rows of unlike lengths or missing pixels came, expected an array (h w) or (h w c)") from error
+    array = dense(cell, "an array (h w) or (h w c)")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or not array.size:

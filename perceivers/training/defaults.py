@@ -90,6 +90,18 @@ def perceiver(config: Config) -> PerceiverIOConfig:
     )
 
 
+def architecture(numbers: PerceiverIOConfig) -> Architecture:
+    """The other way round: the options that give these numbers."""
+    return Architecture(
+        num_latents=numbers.num_latents,
+        latent_channels=numbers.latent_channels,
+        self_attends=numbers.self_attends_per_block,
+        self_heads=numbers.self_heads,
+        cross_heads=numbers.cross_heads,
+        widening_factor=numbers.self_widening,
+    )
+
+
 def max_steps(config: Config, rows: int, schema: Schema) -> int:
     """More steps than this teach nothing more, or, where rows are few, only noise: numbers sooner than classes."""
     if config.training.small and all(f.modality in TABLE for f in schema.inputs):

@@ -4,7 +4,6 @@ Taken: latents, encoder and latent stack; of each input what fits. New: queries,
 question. Not concerned with how steps are taken (`module.py`, `optimisers.py`).
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,9 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.base import Inputs, Weights
-from perceivers.model import WEIGHTS, Model, load_model
+from perceivers.model import Model, load_model, weights_checksum
 from perceivers.training.config import Architecture, Config
+from perceivers.training.defaults import architecture
 
 STAGES = ("inputs", "encoder", "stack")  # from the data on; what follows is new
 
@@ -36,25 +36,13 @@ class Start:
         """The model of a run folder. Raises BadInput where it is none."""
         if not place.is_dir():
             raise BadInput(f"--from {place}: no such folder: give a run folder")
-        model = load_model(place)
-        return cls(str(place), model, hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest())
+        return cls(str(place), load_model(place), weights_checksum(place))
 
     def sized(self, config: Config) -> Config:
         """The configuration with this model's numbers. Raises BadInput where it asks for others."""
         if config.size or config.architecture != Architecture():
             raise BadInput(f"--size and --architecture: the sizes are those of --from {self.name}: leave them out")
-        own = self.model.config
-        return replace(
-            config,
-            architecture=Architecture(
-                num_latents=own.num_latents,
-                latent_channels=own.latent_channels,
-                self_attends=own.self_attends_per_block,
-                self_heads=own.self_heads,
-                cross_heads=own.cross_heads,
-                widening_factor=own.self_widening,
-            ),
-        )
+        return replace(config, architecture=architecture(self.model.config))
 
     def take(self, model: Model) -> list[str]:
         """Copies what fits into `model`, notes in `model.taken` which weights, and says so, a line for each part."""
