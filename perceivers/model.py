@@ -27,6 +27,7 @@ from perceivers.modalities.number import DAY
 
 FORMAT = 2  # since 2, dates are days; before, they were seconds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MOST_LAYERS = 10_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
 ANEW = "copy the folder anew, or train again"
 
 
@@ -186,7 +187,10 @@ def _built(config: dict[str, Any], file: Path) -> Model:
                 field = _in_days(field)
             modality(field).check(field)
             schema = schema.replace(field)
-        return Model(schema, PerceiverIOConfig(**config["perceiver"]))
+        perceiver = PerceiverIOConfig(**config["perceiver"])
+        if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
+            raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
+        return Model(schema, perceiver)
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

@@ -118,6 +118,8 @@ def test_json_that_is_no_configuration(folder):
 
 FORGED = {
     "gigantic": lambda c: c["perceiver"].update(num_latents=10**12),
+    "endless": lambda c: c["perceiver"].update(self_attends_per_block=2**62),
+    "endless blocks": lambda c: c["perceiver"].update(num_blocks=2**62),
     "negative": lambda c: c["perceiver"].update(num_latents=-1),
     "no number": lambda c: c["perceiver"].update(num_latents="3"),
     "no heads": lambda c: c["perceiver"].update(self_heads=0),
