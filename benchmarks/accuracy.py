@@ -134,12 +134,18 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
     }
 
 
-def compete(row: Row, source: str | Path | Table, fold: int) -> dict[str, dict[str, Any]]:
-    """The neural baselines after the time of one of our runs, on its rows: {name: metric and time}."""
+def compete(
+    row: Row, source: str | Path | Table, fold: int, kept: dict[str, dict[str, Any]], only: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The neural baselines after the time of one of our runs, on its rows: {name: metric and time}, what was kept of
+    them and those that are missing; of these `only` some, where they are named.
+    """
     table = sources.read(source)
     data = prepare(table, infer.infer(table, targets_of(row), group=row.group), parts_of(row, source, fold))
-    found = {}
+    found = dict(kept)
     for name, rival in rivals.rivals(data).items():
+        if name in kept or (only and name not in only):
+            continue
         began = time.monotonic()
         model = rivals.compete(rival, data, 60 * row.minutes, seed=0)
         ((evaluation,), _) = evaluate(model, data.table, data.parts["test"])
@@ -162,7 +168,8 @@ def interval(row: Row, runs: list[dict[str, Any]]) -> tuple[float, float, float]
 
 def averages(found: list[dict[str, dict[str, Any]]]) -> str:
     """The mean value of each baseline over folds or seeds."""
-    return ", ".join(f"{name} {statistics.mean(f[name]['value'] for f in found):.3f}" for name in found[0])
+    everywhere = [name for name in found[0] if all(name in f for f in found)]
+    return ", ".join(f"{name} {statistics.mean(f[name]['value'] for f in found):.3f}" for name in everywhere)
 
 
 def page(store: dict[str, Any]) -> str:
@@ -209,6 +216,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of data that no package holds")
     parser.add_argument("--baselines", action="store_true", help="run the neural baselines, not ours")
+    parser.add_argument("--only", action="append", default=[], choices=rivals.NAMES, help="of the neural baselines")
     parser.add_argument("--again", action="store_true", help="forget earlier runs of these rows")
     arguments = parser.parse_args()
     store = json.loads(STORE.read_text()) if STORE.exists() else {}
@@ -223,10 +231,13 @@ def main() -> None:
         else:
             keys = [f"{row.name}/{number}" for number in range(row.runs)]
         for number, key in enumerate(keys):
-            if key in store and not arguments.again:
+            kept = {} if arguments.again else store.get(key, {})
+            if arguments.baselines:
+                store[key] = compete(row, source, number, kept, arguments.only)
+            elif kept:
                 continue
-            store[key] = (compete if arguments.baselines else run)(row, source, number)
-            if not arguments.baselines:
+            else:
+                store[key] = run(row, source, number)
                 print(f"{key}: {row.metric} {store[key]['value']:.4f} in {store[key]['seconds']} s", flush=True)
             write_atomic(STORE, json.dumps(store, indent=1) + "\n")
     PAGE.parent.mkdir(exist_ok=True)

@@ -111,6 +111,9 @@ class CNN(nn.Module):
         return rearrange(x, "b c h w -> b (h w) c" if self.grid else "b c m -> b m c")
 
 
+NAMES = ("CNN", "RNN", "Transformer encoder", "M5", "PointNet")
+
+
 def rivals(data: Data) -> dict[str, Contender]:
     """Those that fit the data: cells of a table are no sequence and no grid, and points are no sequence."""
     fields = data.schema.inputs
