@@ -64,13 +64,15 @@ def farthest(points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"], count: i
     that were taken (Eldar et al. 1997). Where fewer are there, some come again at the end.
     """
     middle = (points * mask.unsqueeze(-1)).sum(1, keepdim=True) / mask.sum(1).clamp(min=1)[:, None, None]
-    taken = [(points - middle).square().sum(-1).masked_fill(~mask, -1).argmax(1)]
-    distance = torch.full_like(points[..., 0], torch.inf)
+    axes = rearrange(points - middle, "b n i -> i b n").contiguous()  # sums over the last of three are slow
+    absent = torch.where(mask, torch.inf, -1.0)
+    taken = [torch.minimum(axes.square().sum(0), absent).argmax(1, keepdim=True)]
+    distance = absent
     while len(taken) < count:
-        last = points.gather(1, repeat(taken[-1], "b -> b 1 i", i=3))
-        distance = torch.minimum(distance, (points - last).square().sum(-1))
-        taken.append(distance.masked_fill(~mask, -1).argmax(1))
-    return torch.stack(taken, dim=1)
+        x, y, z = (axis - axis.gather(1, taken[-1]) for axis in axes)
+        distance = torch.minimum(distance, x.square_().addcmul_(y, y).addcmul_(z, z))
+        taken.append(distance.argmax(1, keepdim=True))
+    return torch.cat(taken, dim=1)
 
 
 @torch.no_grad()
@@ -78,7 +80,8 @@ def neighbours(
     centres: Float[Tensor, "b m 3"], points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"]
 ) -> tuple[Int[Tensor, "b m k"], Bool[Tensor, "b m k"]]:
     """The nearest points of each centre, and which of them are there."""
-    distance = torch.cdist(centres, points).masked_fill(~mask[:, None], torch.inf)
+    squares = points.square().sum(-1).masked_fill(~mask, torch.inf)
+    distance = torch.baddbmm(squares.unsqueeze(1), centres, points.mT, alpha=-2)  # but for the centre's own square
     found = distance.topk(min(NEIGHBOURS, points.shape[1]), largest=False, sorted=False)
     return found.indices, found.values.isfinite()
 
