@@ -147,7 +147,8 @@ def fit(
 ) -> TrainedModel:
     """Trains a model on `data` (a source, a data frame, a list of dicts) and tests it on rows held out.
 
-    `out` is the run folder; a temporary one by default. `start` is a run folder to start from (`--from`). The
+    `out` is the run folder; a temporary one by default. `start` is what to start from (`--from`): a run folder or a
+    published model. The
     other options are those of `perceivers train`.
     """
     from perceivers.training.train import train
@@ -162,7 +163,7 @@ def fit(
         time_column=time,
         series=series,
         horizon=horizon,
-        start=Path(start) if start is not None else None,
+        start=start,
         command="perceivers.fit(…)",
     )
     return load_run(folder)

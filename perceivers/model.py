@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from perceivers.core.attention import tanh_gelu
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
 from perceivers.data.schema import Field, Schema
@@ -28,22 +29,27 @@ from perceivers.modalities.number import DAY
 FORMAT = 2  # since 2, dates are days; before, they were seconds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_LAYERS = 10_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
+GELU = "gelu"
+ACTIVATIONS = {GELU: nn.GELU, "gelu_tanh": tanh_gelu}  # the papers' tanh form takes four times as long as the exact one
 ANEW = "copy the folder anew, or train again"
 
 
 class Model(nn.Module):
-    """Inputs of all fields side by side → latents → one answer for each target field."""
+    """Inputs of all fields side by side → latents → one answer for each target field.
 
-    def __init__(self, schema: Schema, config: PerceiverIOConfig):
+    activation: one of `ACTIVATIONS`; a model that starts from another has that one's
+    """
+
+    def __init__(self, schema: Schema, config: PerceiverIOConfig, activation: str = GELU):
         super().__init__()
-        self.schema, self.config = schema, config
+        self.schema, self.config, self.activation = schema, config, activation
         groups: dict[str, list[Field]] = {}
         for field in schema.inputs:
             groups.setdefault(modality(field).name, []).append(field)
         self.inputs = nn.ModuleDict(
             {name: modality(fields[0]).inputs(fields, config.input_channels) for name, fields in groups.items()}
         )
-        self.perceiver = build(config, nn.GELU)  # the exact form: the papers' tanh form takes four times as long
+        self.perceiver = build(config, ACTIVATIONS[activation])
         self.taken: frozenset[str] = frozenset()  # names of the weights that another model gave
         self.targets = nn.ModuleList(modality(f).target(f, config.query_channels) for f in schema.targets)
 
@@ -96,7 +102,12 @@ def save_model(model: Model, folder: Path) -> None:
     """Writes `model.safetensors`, and `config.json` with the checksums of both, each at once or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({k: v.contiguous() for k, v in model.state_dict().items()})
-    config = {"format": FORMAT, "perceiver": asdict(model.config), "schema": model.schema.to_dict()}
+    config = {
+        "format": FORMAT,
+        "perceiver": asdict(model.config),
+        "activation": model.activation,
+        "schema": model.schema.to_dict(),
+    }
     checksums = {CONFIG: _checksum(config), WEIGHTS: hashlib.sha256(weights).hexdigest()}
     write_atomic(folder / WEIGHTS, weights)
     write_atomic(folder / CONFIG, json.dumps({**config, "sha256": checksums}, indent=1, ensure_ascii=False) + "\n")
@@ -190,7 +201,7 @@ def _built(config: dict[str, Any], file: Path) -> Model:
         perceiver = PerceiverIOConfig(**config["perceiver"])
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
-        return Model(schema, perceiver)
+        return Model(schema, perceiver, config.get("activation", GELU))
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

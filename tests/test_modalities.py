@@ -29,12 +29,18 @@ CELLS = {
     "asked": [[0.5, 2.0], [1], None, [4.0, 3.0, 9.0]],
     "masked": ["some words", "", None, "more of them, and <mask>"],
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],
+    "deepmind_text": ["some words", "", None, "more of them, and ünicode"],
+    "deepmind_image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
 }
 TARGETS_ALONE = {"point_class", "point_value"}  # see test_given.py
 CHANNELS = 16
 
 
-GIVEN = {"audio": {"rate": 8_000}}  # what cannot be read off the cells
+GIVEN = {  # what cannot be read off the cells
+    "audio": {"rate": 8_000},
+    "deepmind_text": {"width": CHANNELS, "length": 40},
+    "deepmind_image": {"kind": "learned", "width": CHANNELS // 2, "side": 6},
+}
 STILL = {"audio": {"pitch": 0.0}}  # another pitch is another length
 
 

@@ -13,8 +13,9 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.model import Model, load_model
+from perceivers.training import origins
 from perceivers.training.config import Architecture, Config, Training
-from perceivers.training.start import Start, rates, stage
+from perceivers.training.start import rates, stage
 from perceivers.training.train import train
 
 TUNED = Config(steps=6, training=replace(tiny.CONFIG.training, average=0.0, validations=2))
@@ -31,7 +32,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture
 def start(first):
-    return Start.read(first)
+    return origins.read(first)
 
 
 def tuned(first, out, **training):
@@ -39,14 +40,14 @@ def tuned(first, out, **training):
     return train(OTHER, out=out, targets=["score"], config=config, start=first)
 
 
-def test_latents_encoder_and_stack_are_taken_and_answers_are_new(start):
-    schema = start.model.schema
+def test_latents_encoder_and_stack_are_taken_and_answers_are_new(first, start):
+    old = load_model(first)
     torch.manual_seed(1)
-    model = Model(schema, start.model.config)
+    model = Model(old.schema, start.numbers)
     lines = start.take(model)
     assert lines[0].endswith("first: 3 latents of 10 channels, encoder, 1 self-attends")
     assert lines[-1] == "made new: queries, decoder and heads of answer"
-    old = start.model.state_dict()
+    old = old.state_dict()
     for name, weight in model.named_parameters():
         same = torch.equal(weight, old[name])
         assert same == (name in model.taken) or weight.abs().max() == 0, name  # new biases are 0, too
@@ -84,8 +85,8 @@ def test_new_weights_learn_first(first, tmp_path):
     assert not torch.equal(old["perceiver.decoder.mlp.0.weight"], new["perceiver.decoder.mlp.0.weight"])
 
 
-def test_the_deeper_the_slower(start):
-    model = Model(start.model.schema, replace(start.model.config, self_attends_per_block=3))
+def test_the_deeper_the_slower(first, start):
+    model = Model(load_model(first).schema, replace(start.numbers, self_attends_per_block=3))
     model.taken = frozenset(name for name, _ in model.named_parameters() if stage(name))
     found = rates(model, 0.5)
     assert found["perceiver.decoder.mlp.0.weight"] == found["targets.0.head.weight"] == 1
@@ -151,7 +152,7 @@ def test_sizes_come_with_the_start(start, config, message):
 
 
 def test_what_is_no_start_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="no such folder: give a run folder"):
+    with pytest.raises(BadInput, match="no such folder or file: give a run folder"):
         train(OTHER, out=tmp_path / "run", targets=["score"], config=TUNED, start=tmp_path / "none")
     with pytest.raises(BadInput, match="not a model"):
         train(OTHER, out=tmp_path / "run", targets=["score"], config=TUNED, start=tmp_path)

@@ -28,7 +28,7 @@ def train(
     series: Series = None,
     horizon: Horizon = None,
     schema: Path | None = None,
-    start: Annotated[Path | None, Parameter("--from")] = None,
+    start: Annotated[str | None, Parameter("--from")] = None,
     config: Path | None = None,
     architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
     training: Training = Training(),  # noqa: B008  (frozen)
@@ -48,7 +48,8 @@ def train(
     schema
         A schema that inspect --save wrote, perhaps edited.
     start
-        A run folder to start from: its latents, encoder and latent stack are taken over, and what fits of the inputs.
+        What to start from: a run folder, or a published model (deepmind/..., a folder, a file). Its latents, encoder
+        and latent stack are taken over, and what fits of the inputs.
     config
         A YAML file of the options below; options on the command line win.
     """

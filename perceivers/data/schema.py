@@ -3,7 +3,7 @@
 Not concerned with how a schema is inferred (`infer.py`) nor with what a modality does with its options.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from perceivers.files import DUMPER, read_yaml
 FORMAT = 1
 ROLES = ("input", "target", "ignore")
 NAME = str | int | float  # what YAML may take a name for
-FILE_MODALITIES = frozenset({"image", "audio", "video", "points", "given"})  # a string in a cell is the name of a file
+FILE_MODALITIES = frozenset(  # a string in a cell is the name of a file
+    {"image", "audio", "video", "points", "given", "deepmind_image", "deepmind_pair", "deepmind_clip"}
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Schema:
 
     def __getitem__(self, name: str) -> Field:
         return next(f for f in self.fields if f.name == name)
+
+    def with_inputs(self, inputs: Sequence[Field]) -> "Schema":
+        """The schema with other inputs, which come first."""
+        return replace(self, fields=(*inputs, *(f for f in self.fields if f.role != "input")))
 
     def replace(self, *fields: Field) -> "Schema":
         """The schema with `fields` in place of those of the same name."""

@@ -12,6 +12,8 @@ from perceivers.modalities.asked import Asked
 from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
+from perceivers.modalities.deepmind_image import DeepmindImage
+from perceivers.modalities.deepmind_text import DeepmindText
 from perceivers.modalities.events import Events
 from perceivers.modalities.given import Given
 from perceivers.modalities.image import Image
@@ -39,6 +41,8 @@ KINDS = (
     Given(),
     PointClass(),
     PointValue(),
+    DeepmindText(),
+    DeepmindImage(),
 )
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 

@@ -27,8 +27,8 @@ Part = dict[str, Tensor]
 Batch = dict[str, Part]
 # (purpose, k) → (b, k) numbers in [0, 1) that depend on the seed, the epoch, the row and the purpose alone.
 Uniform = Callable[[str, int], Tensor]
-# The weights of one input field, each a parameter or a view of one, by names that mean the same in any model; first
-# the kind: fields of one kind can take over each other's weights.
+# The weights of one input field, each a parameter, a view of one or a buffer, by names that mean the same in any
+# model; first the kind: fields of one kind can take over each other's weights.
 Weights = tuple[str, dict[str, Tensor]]
 # Metrics of one target: {"n": 360, "accuracy": {"value": 0.98, "low": 0.96, "high": 0.99}, …}
 Metrics = dict[str, Any]
@@ -201,6 +201,10 @@ class Modality(ABC):
         """A weight of an input `old` as one of an input `new`, whose shape is another; None: it is made anew."""
         return None
 
+    def refitted(self, old: Any, new: Any) -> list[str]:
+        """What else of an input `old` is fitted to be one of `new`, for a person: what no weight holds."""
+        return []
+
     def baseline(self, field: Any) -> Any:
         """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
         raise BadInputModality(self.name)
@@ -325,7 +329,7 @@ class PerField(Inputs):
 
     def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
         return {
-            name: (type(module).__name__, dict(module.named_parameters()))
+            name: (type(module).__name__, module.state_dict(keep_vars=True))
             for name, module in zip(self.names, self.fields, strict=True)
         }
 

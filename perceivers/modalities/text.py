@@ -132,12 +132,8 @@ class Text(Modality):
         example = self.read(field, cell)
         if example is None:
             return Plain("–")
-        by_byte = _on_bytes(weights, len(example), field.options["max_bytes"])
-        text, place = _characters(example)
-        by_character = np.bincount(place, by_byte, len(text)) / np.maximum(np.bincount(place, minlength=len(text)), 1)
-        start = busiest(by_character, DRAWN)
-        drawn = slice(start, start + DRAWN)
-        return Passage(text[drawn], shades(by_character)[drawn], start > 0, start + DRAWN < len(text))
+        by_byte = np.repeat(weights / PATCH, PATCH, axis=1)  # a token's is shared by its bytes
+        return passage(example, over_windows(by_byte, len(example), field.options["max_bytes"]))
 
     def baseline(self, field: Any) -> Any:
         """TF-IDF of words and of character 2- to 5-grams within words."""
@@ -151,15 +147,24 @@ def decode(example: np.ndarray | None) -> str:
     return "" if example is None else example.tobytes().decode("utf-8", errors="replace")
 
 
-def _on_bytes(weights: Float[np.ndarray, "w m"], length: int, longest: int) -> Float[np.ndarray, " n"]:
-    """The weights of tokens, for each window, as weights of bytes: a token's is shared by its bytes."""
+def over_windows(by_byte: Float[np.ndarray, "w m"], length: int, longest: int) -> Float[np.ndarray, " n"]:
+    """The weights of the bytes of each window as weights of the bytes of the text: the mean where windows overlap."""
     begins = starts(length, longest)
     total, count = np.zeros(length), np.zeros(length)
-    for i, window in enumerate(weights):
+    for i, window in enumerate(by_byte):
         part = slice(start := begins[min(i, len(begins) - 1)], start + longest)
-        total[part] += np.repeat(window / PATCH, PATCH)[: len(total[part])]
+        total[part] += window[: len(total[part])]
         count[part] += 1
     return total / np.maximum(count, 1)
+
+
+def passage(example: np.ndarray, by_byte: Float[np.ndarray, " n"]) -> Passage:
+    """The stretch of 400 characters with the most weight. A character has the mean weight of its bytes."""
+    text, place = _characters(example)
+    by_character = np.bincount(place, by_byte, len(text)) / np.maximum(np.bincount(place, minlength=len(text)), 1)
+    start = busiest(by_character, DRAWN)
+    drawn = slice(start, start + DRAWN)
+    return Passage(text[drawn], shades(by_character)[drawn], start > 0, start + DRAWN < len(text))
 
 
 def _characters(example: np.ndarray) -> tuple[str, Int[np.ndarray, " n"]]:

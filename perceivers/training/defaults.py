@@ -3,7 +3,9 @@
 Not concerned with what the numbers do.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Schema
@@ -49,8 +51,10 @@ def check(config: Config) -> None:
         raise BadInput(misfits[0] or "")
 
 
-def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: int, starts: bool = False) -> Config:
-    """The configuration with nothing left to choose, but for the number of steps. `starts`: from another model."""
+def resolve(
+    config: Config, schema: Schema, train_rows: int, validation_rows: int, of_start: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration with nothing left to choose, but for the number of steps. `of_start`: what a start chooses."""
     small = train_rows + validation_rows < SMALL_ROWS
     rows = train_rows + (validation_rows if small else 0)
     small_table = small and all(f.modality in TABLE for f in schema.inputs)
@@ -64,7 +68,7 @@ def resolve(config: Config, schema: Schema, train_rows: int, validation_rows: in
         "field_drop": 0.0 if len(schema.inputs) == 1 else 0.3 if small_table else 0.1,
         "average": 0.99,
         "small": small,
-        **({"layer_decay": 1.0, "new_first": 0.1} if starts else {}),
+        **(of_start or {}),
     }
     training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
     resolved = replace(config, size=size, architecture=_sized(config, size), training=training)

@@ -4,19 +4,20 @@ Taken: latents, encoder and latent stack; of each input what fits. New: queries,
 question. Not concerned with how steps are taken (`module.py`, `optimisers.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from perceivers.data.schema import Field
+from perceivers.core.perceiver import PerceiverIO, PerceiverIOConfig
+from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.base import Inputs, Weights
-from perceivers.model import Model, load_model, weights_checksum
+from perceivers.modalities.deepmind import Deepmind
+from perceivers.model import Model
 from perceivers.training.config import Architecture, Config
 from perceivers.training.defaults import architecture
 
@@ -25,41 +26,54 @@ STAGES = ("inputs", "encoder", "stack")  # from the data on; what follows is new
 
 @dataclass(frozen=True)
 class Start:
-    """A model that another one starts from. `checksum` is that of its weights: a run goes on from the same alone."""
+    """What another model starts from. `checksum` is that of its weights: a run goes on from the same alone.
+
+    `fields` and `weights` are of its inputs, by name; `chosen` are the training options where none are given.
+    """
 
     name: str
-    model: Model
     checksum: str
-
-    @classmethod
-    def read(cls, place: Path) -> "Start":
-        """The model of a run folder. Raises BadInput where it is none."""
-        if not place.is_dir():
-            raise BadInput(f"--from {place}: no such folder: give a run folder")
-        return cls(str(place), load_model(place), weights_checksum(place))
+    perceiver: PerceiverIO
+    numbers: PerceiverIOConfig
+    activation: str
+    fields: Mapping[str, Field]
+    weights: Mapping[str, Weights]
+    chosen: Mapping[str, Any]
 
     def sized(self, config: Config) -> Config:
         """The configuration with this model's numbers. Raises BadInput where it asks for others."""
         if config.size or config.architecture != Architecture():
             raise BadInput(f"--size and --architecture: the sizes are those of --from {self.name}: leave them out")
-        return replace(config, architecture=architecture(self.model.config))
+        return replace(config, architecture=architecture(self.numbers))
+
+    def adapted(self, schema: Schema) -> Schema:
+        """The schema with the inputs that fit read as this model's: where it is, or started from, a published one."""
+        inputs = list(schema.inputs)
+        for origin in self.fields.values():
+            if isinstance(kind := modality(origin), Deepmind):
+                inputs = kind.adapt(origin, inputs)
+        return schema.with_inputs(inputs)
+
+    def new_model(self, schema: Schema, config: Config) -> Model:
+        """A new model of this one's sizes."""
+        return Model(schema, replace(self.numbers, drop_path=config.training.drop_path), self.activation)
 
     def take(self, model: Model) -> list[str]:
         """Copies what fits into `model`, notes in `model.taken` which weights, and says so, a line for each part."""
-        ours, theirs = model.perceiver, self.model.perceiver
+        ours, theirs = model.perceiver, self.perceiver
         for name in ("latents", "encoder", "block"):
             getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
         taken = [*ours.latents.parameters(), *ours.encoder.parameters(), *ours.block.parameters()]
         n, d = ours.latents.array.shape
-        lines = [f"taken from {self.name}: {n} latents of {d} channels, encoder, {len(ours.block)} self-attends"]
+        stack = f"{len(ours.block)} self-attends" + (f" × {ours.num_blocks}" if ours.num_blocks > 1 else "")
+        lines = [f"taken from {self.name}: {n} latents of {d} channels, encoder, {stack}"]
         fields = {field.name: field for field in model.schema.inputs}
-        sources = _weights(self.model)
-        for name, (kind, weights) in _weights(model).items():
-            origin = name if sources.get(name, ("",))[0] == kind else _first_of(kind, sources)
+        for name, (kind, weights) in weights_of(model).items():
+            origin = name if self.weights.get(name, ("",))[0] == kind else _first_of(kind, self.weights)
             if origin is None:
                 lines.append(f"made new: {name}: {self.name} has no such input")
                 continue
-            copied, line = _copy(weights, sources[origin][1], self.model.schema[origin], fields[name])
+            copied, line = _copy(weights, self.weights[origin][1], self.fields[origin], fields[name])
             taken += copied
             lines.append(f"{line}{'' if origin == name else f', from {origin}'}")
         lines.append(f"made new: queries, decoder and heads of {', '.join(f.name for f in model.schema.targets)}")
@@ -110,7 +124,8 @@ def rates(model: Model, decay: float) -> dict[str, float]:
     return {name: decay ** below(name) if name in model.taken else 1.0 for name, _ in model.named_parameters()}
 
 
-def _weights(model: Model) -> dict[str, Weights]:
+def weights_of(model: Model) -> dict[str, Weights]:
+    """The weights of each input field of a model, by name."""
     fields = {field.name: field for field in model.schema.inputs}
     found: dict[str, Weights] = {}
     for inputs in cast(Iterable[Inputs], model.inputs.values()):
@@ -118,18 +133,19 @@ def _weights(model: Model) -> dict[str, Weights]:
     return found
 
 
-def _first_of(kind: str, sources: dict[str, Weights]) -> str | None:
+def _first_of(kind: str, sources: Mapping[str, Weights]) -> str | None:
     return next((name for name, (other, _) in sources.items() if other == kind), None)
 
 
 @torch.no_grad()
-def _copy(ours: dict[str, Tensor], theirs: dict[str, Tensor], old: Field, new: Field) -> tuple[list[Tensor], str]:
+def _copy(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], old: Field, new: Field) -> tuple[list[Tensor], str]:
     """Copies the weights of one input; returns ours that changed, and what to say."""
-    copied, fitted = [], []
+    kind = modality(new)
+    copied, fitted = [], kind.refitted(old, new)
     for name in ours.keys() & theirs.keys():
         weight = theirs[name]
         if weight.shape != ours[name].shape:
-            weight = modality(new).fitted(name, weight, old, new)
+            weight = kind.fitted(name, weight, old, new)
             if weight is None:
                 continue
             fitted.append(name)

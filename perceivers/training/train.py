@@ -23,7 +23,7 @@ from perceivers.files import write_atomic
 from perceivers.modalities import check_targets, modality
 from perceivers.model import Model, load_model, save_model
 from perceivers.terminal import counted, say
-from perceivers.training import defaults, fitting, reporting
+from perceivers.training import defaults, fitting, origins, reporting
 from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
 from perceivers.training.folder import REPORT, RunFolder, fingerprint, named_files
@@ -101,14 +101,14 @@ def train(
     time_column: str | None = None,
     series: str | None = None,
     horizon: int | None = None,
-    start: Path | None = None,
+    start: str | Path | None = None,
     command: str = "",
     parts: dict[str, np.ndarray] | None = None,
     began: float | None = None,
 ) -> Path:
     """Trains a model on `data` into the run folder `out`, or goes on with it; returns the folder.
 
-    `start`: a run folder whose model this one starts from.
+    `start`: what this model starts from: a run folder, or a published model (its name, folder or file).
     `parts` (train, validation, test row ids) overrides the schema's split: for cross-validation. `began`: the start
     of the command on `time.monotonic`, from which minutes count.
     Raises BadInput where nothing can begin, Failed where it began and could not go on, Stopped after a signal.
@@ -116,12 +116,13 @@ def train(
     began = time.monotonic() if began is None else began
     config = config or Config()
     defaults.check(config)
-    origin = Start.read(start) if start else None
+    origin = origins.read(start) if start else None
     check_options(origin, config)
     message = f"stopped; started again, the same command goes on in {out}"
     with Signals(message) as signals:
         table = sources.read(data)
         schema = open_schema(table, targets, group, time_column, schema, series, horizon)
+        schema = origin.adapted(schema) if origin else schema
         files = named_files(table, (*schema.inputs, *schema.targets))
         with RunFolder(out, _asked(table, schema, config, parts, origin), began, files) as folder:
             stored = folder.config()
@@ -166,13 +167,15 @@ def _run(
 ) -> None:
     sizes = {name: len(ids) for name, ids in data.parts.items()}
     asked = start.sized(config) if start else config
-    resolved = defaults.resolve(asked, data.schema, sizes["train"], sizes["validation"], starts=start is not None)
+    resolved = defaults.resolve(
+        asked, data.schema, sizes["train"], sizes["validation"], start.chosen if start else None
+    )
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
-    model = Model(data.schema, defaults.perceiver(resolved))
+    model = start.new_model(data.schema, resolved) if start else Model(data.schema, defaults.perceiver(resolved))
     if start is not None:
         for line in start.take(model):
             say(line)

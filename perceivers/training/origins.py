@@ -1,0 +1,110 @@
+"""Where a start comes from: a run folder, or one of the published models in either of its formats.
+
+Not concerned with what is made of it (`start.py`).
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from perceivers import published
+from perceivers.data.schema import Field
+from perceivers.errors import BadInput
+from perceivers.modalities import modality
+from perceivers.modalities.deepmind import Deepmind
+from perceivers.model import GELU, load_model, weights_checksum
+from perceivers.published.models import Published
+from perceivers.published.presets import (
+    PRESETS,
+    ConvSizes,
+    LanguageSizes,
+    LearnedSizes,
+    Sizes,
+)
+from perceivers.published.sources import ORIGINAL, SOURCES
+from perceivers.training.start import Start, weights_of
+
+# Training options where none are given. Large models want layers that were taken to learn slower the deeper they lie.
+OF_RUN: dict[str, Any] = {"layer_decay": 1.0, "new_first": 0.1}
+OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4, "batch_size": 16}
+
+
+def read(place: str | Path) -> Start:
+    """The start at `place`: a run folder; or a published name, Hub folder or original file. Raises BadInput."""
+    path = Path(place)
+    if path.is_dir() and not published.is_hub_folder(path):
+        return _of_run(path)
+    if path.exists() or str(place) in PRESETS:
+        return of_published(published.load(place), str(place))
+    raise BadInput(
+        f"--from {place}: no such folder or file: give a run folder, or a published model: its name "
+        f"({', '.join(PRESETS)}), folder or file"
+    )
+
+
+def _of_run(folder: Path) -> Start:
+    model = load_model(folder)
+    return Start(
+        name=str(folder),
+        checksum=weights_checksum(folder),
+        perceiver=model.perceiver,
+        numbers=model.config,
+        activation=model.activation,
+        fields={field.name: field for field in model.schema.inputs},
+        weights=weights_of(model),
+        chosen=OF_RUN,
+    )
+
+
+def of_published(model: Published, name: str) -> Start:
+    """A published model as a start; queries are as wide as latents, and the decoder has the papers' widths."""
+    field = published_field(model.sizes, model.source.name)
+    kind = cast(Deepmind, modality(field))
+    sizes = model.sizes.perceiver
+    return Start(
+        name=name,
+        checksum=_checksum(model),
+        perceiver=model.perceiver,
+        numbers=replace(
+            sizes,
+            query_channels=sizes.latent_channels,
+            decoder_heads=1,
+            decoder_qk_channels=None,
+            decoder_v_channels=None,
+            decoder_query_residual=True,
+        ),
+        activation="gelu_tanh" if model.source is ORIGINAL else GELU,
+        fields={field.name: field},
+        weights={field.name: kind.published_weights(field, model.inputs)},
+        chosen=OF_PUBLISHED,
+    )
+
+
+def published_field(sizes: Sizes, source: str) -> Field:
+    """The field that a published model of these sizes reads."""
+    if isinstance(sizes, LanguageSizes):
+        options = {"length": sizes.length, "vocabulary": sizes.vocabulary, "width": sizes.perceiver.input_channels}
+        room = sizes.length - len(SOURCES[source].ends([]))
+        return _made("text", "deepmind_text", source, options | {"max_bytes": room})
+    shared = {"side": sizes.side, "channels": 3}
+    if isinstance(sizes, LearnedSizes):
+        return _made("image", "deepmind_image", source, shared | {"kind": "learned", "width": sizes.channels})
+    of_positions = {"resolution": list(sizes.resolution), "num_bands": sizes.num_bands}
+    if isinstance(sizes, ConvSizes):
+        of_positions |= {"kind": "conv", "width": sizes.stem_channels}
+    return _made("image", "deepmind_image", source, shared | of_positions)
+
+
+def _made(name: str, kind: str, source: str, options: dict[str, Any]) -> Field:
+    field = Field(name, kind, "input", (name,))
+    return field.with_options(**{**modality(field).options, "source": source, **options})
+
+
+def _checksum(model: Published) -> str:
+    """SHA-256 of all weights."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.contiguous().numpy())
+    return found.hexdigest()
