@@ -186,6 +186,17 @@ def test_a_drawing_is_small_and_self_contained():
     assert AUDIO.draw(field, [0.5]).startswith("<svg")
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_tone_is_loudest_at_its_mark(rate):
+    for hertz in (300, 1_000, 3_000):
+        tone = np.sin(2 * np.pi * hertz * np.arange(rate) / rate)[:, None]
+        found = Waveform.of(tone, rate, 20, None)
+        place = {text: at for at, text in found.marks}[f"{hertz / 1_000:g} kHz"]
+        rows = len(found.spectrogram)
+        assert abs(place * rows - (found.spectrogram[:, 10].argmax() + 0.5)) <= 1
+        assert f">{hertz / 1_000:g} kHz</text>" in found.html()
+
+
 def test_the_features_of_baselines_know_the_pitch():
     time = np.arange(8_000) / 8_000
     low, high = (log_mel(np.sin(2 * np.pi * f * time), 8_000, 40, 80).mean(0).argmax() for f in (200, 3_000))

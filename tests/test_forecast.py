@@ -153,8 +153,9 @@ def test_a_forecast_learns_is_measured_again_and_reported(run):
     rows = json.loads((folder / "run/baseline_scores.json").read_text())["sold"]
     linear = np.array(rows["scores"]["linear"])
     assert len(rows["rows"]) == len(linear) == found["n"]
-    np.testing.assert_allclose(linear.mean(), simple["linear"]["mae"]["value"])
-    assert simple["linear"]["paired"]["value"] == pytest.approx(found["mae"]["value"] - linear.mean())
+    np.testing.assert_allclose(linear.mean(), simple["linear"]["mse"]["value"])
+    assert simple["linear"]["paired"]["metric"] == "mse"  # as the headline
+    assert simple["linear"]["paired"]["value"] == pytest.approx(found["mse"]["value"] - linear.mean())
     std = model.schema["sold"].options["std"][0]
     np.testing.assert_allclose(found["mse_raw"]["value"], found["mse"]["value"] * std**2)
     train = shops().filter(pl.col("month") < "2015-09")["sold"]  # 96 - 2 · 14 months

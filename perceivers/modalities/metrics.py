@@ -7,22 +7,20 @@ Not concerned with how answers are made, nor with how metrics are shown (`percei
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from perceivers.modalities import intervals
 from perceivers.modalities.base import Metrics
+from perceivers.modalities.intervals import MOST_ROWS, Ends, Weighted, interval, metric, wilson
 
-DRAWS, SEED, BINS = 2_000, 0, 15
+BINS = 15  # of confidence
+PARTS = ("precision", "recall", "f1")
 LOWER_IS_BETTER = frozenset({"mae", "mse", "mse_raw", "ece", "bits_per_byte", "epe"})
-# Intervals of larger tests are drawn from so many rows and narrowed to the n that there is (subsampling, Politis
-# and Romano 1994): the time stays bounded. The AUROC's share is smaller where there are many classes.
-MOST_ROWS, MOST_SCORES, FEWEST_ROWS = 20_000, 2_000_000, 2_000
-CHUNK = 1_000_000  # weights held at once
-
-Weighted = Callable[[np.ndarray], np.ndarray]  # row weights (n r) → values (… r), NaN where undefined
+MOST_SCORES, FEWEST_ROWS = 2_000_000, 2_000  # of which an AUROC's interval is drawn, fewer rows where classes are many
 
 
 def classification(
@@ -47,9 +45,9 @@ def classification(
     return {
         "n": n,
         "accuracy": proportion(correct, groups),
-        "auroc": _scores((probabilities[:, first:], is_class[:, first:]), groups),
+        "auroc": _scores(probabilities[:, first:], is_class[:, first:], groups),
         "f1": per_class["f1"],
-        "ece": interval(_calibration_error, (probabilities.max(1, initial=0.0), correct), groups, MOST_ROWS),
+        "ece": _calibration(probabilities.max(1, initial=0.0), correct, groups),
         "per_class": per_class["per_class"],
     }
 
@@ -69,7 +67,7 @@ def multilabel(
     return {
         "n": len(truth),
         "accuracy": proportion((has == asked).all(1).astype(float), groups),
-        "auroc": _scores((probabilities, has), groups),
+        "auroc": _scores(probabilities, has, groups),
         **_f1_and_per_class(has, asked, groups),
     }
 
@@ -87,9 +85,9 @@ def regression(
         raise ValueError("truth has values that are not finite: leave out the rows without a target")
     return {
         "n": len(truth),
-        "mae": interval(_mean, (np.abs(values - truth).mean(1),), groups, MOST_ROWS),
-        "mse": interval(_mean, (np.square(values - truth).mean(1),), groups, MOST_ROWS),
-        "r2": interval(_r2, (values, truth), groups, MOST_ROWS),
+        "mae": interval(_mean, (np.abs(values - truth).mean(1),), groups),
+        "mse": interval(_mean, (np.square(values - truth).mean(1),), groups),
+        "r2": interval(_r2, (values, truth), groups),
     }
 
 
@@ -110,7 +108,7 @@ def forecast(
     errors = np.where(there, values - truth, 0.0)
 
     def mean(x: Float[np.ndarray, "n k"]) -> Metrics:
-        return interval(_mean, (x.sum(1) / there.sum(1),), groups, MOST_ROWS)
+        return interval(_mean, (x.sum(1) / there.sum(1),), groups)
 
     return {
         "n": len(truth),
@@ -126,7 +124,7 @@ def coding(
     """Bits per byte: of all rows together, given the bits that each takes for so many bytes. Raises ValueError."""
     bits, count = np.asarray(bits, float), np.asarray(count, float)
     _check(bits[:, None], count, groups, count.shape == bits.shape)
-    return {"n": len(bits), "bits_per_byte": interval(_per, (bits, count), groups, MOST_ROWS)}
+    return {"n": len(bits), "bits_per_byte": interval(_per, (bits, count), groups)}
 
 
 def _check(answers: np.ndarray, truth: np.ndarray, groups: Sequence[Any] | None, fits: bool) -> None:
@@ -189,9 +187,18 @@ def _precision_recall_f1(truth: Bool[np.ndarray, "n k"], asked: Bool[np.ndarray,
 
 def _calibration_error(confidence: Float[np.ndarray, " n"], correct: Float[np.ndarray, " n"]) -> Weighted:
     """Expected calibration error (Guo et al. 2017): |accuracy − confidence| in equal bins, weighted by their rows."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = _members(np.arange(len(bins)), bins, BINS, len(bins)).multiply(correct - confidence)
+    gaps = _binned(confidence).multiply(correct - confidence)
     return lambda weights: ratio(np.abs(gaps @ weights).sum(0), weights.sum(0))
+
+
+def _binned(confidence: Float[np.ndarray, " n"]) -> Any:
+    """A sparse array (bins n) that sums the weights of the rows in each bin."""
+    return _members(np.arange(len(confidence)), bins(confidence), BINS, len(confidence))
+
+
+def bins(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The bin of each row, of 15 equal ones."""
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
 def _r2(values: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> Weighted:
@@ -225,10 +232,10 @@ def mean_defined(x: Float[np.ndarray, "k r"]) -> Float[np.ndarray, " r"]:
     return ratio(np.where(defined, x, 0.0).sum(0), defined.sum(0))
 
 
-# Intervals ----------------------------------------------------------------------------------------------------
+# With their intervals -------------------------------------------------------------------------------------------
 def mean(values: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
     """The mean over rows, with its bootstrap interval."""
-    return interval(_mean, (values,), groups, MOST_ROWS)
+    return interval(_mean, (values,), groups)
 
 
 def paired(
@@ -238,104 +245,53 @@ def paired(
     groups) for both; and in how many of these they differ.
     """
     difference = np.asarray(ours, float) - np.asarray(theirs, float)
-    codes = np.arange(len(difference)) if groups is None else _codes(groups)
+    codes = np.arange(len(difference)) if groups is None else intervals.codes(groups)
     return mean(difference, groups), int(np.count_nonzero(np.bincount(codes, difference)))
 
 
 def proportion(correct: Float[np.ndarray, " n"], groups: Sequence[Any] | None = None) -> Metrics:
     """The share of rows that are 1, with Wilson's interval; over groups with the bootstrap's."""
-    if groups is not None:
-        return interval(_mean, (correct,), groups, MOST_ROWS)
-    return _metric(*_wilson(correct.sum(), len(correct)))
+    n, unit = len(correct), intervals.units(len(correct), groups)
+    least = wilson(unit * correct.sum(), unit * n)
+    if groups is None:
+        return metric(correct.mean() if n else math.nan, least)
+    return interval(_mean, (correct,), groups, least)
 
 
-def _wilson(hits: float, n: float) -> tuple[float, float, float]:
-    """The value and its interval (Wilson 1927), at 95 %."""
-    if not n:
-        return math.nan, math.nan, math.nan
-    z, share = 1.959963984540054, hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
+def _scores(scores: np.ndarray, positive: np.ndarray, groups: Sequence[Any] | None) -> Metrics:
+    """The AUROC (macro)."""
+    n, unit = len(scores), intervals.units(len(scores), groups)
+    both = np.flatnonzero(positive.any(0) & ~positive.all(0))
+    areas = np.array([_area(scores[:, c], positive[:, c])(np.ones((n, 1)))[0] for c in both])
+    count = positive[:, both].sum(0)
+    least = intervals.square_and_add(areas, intervals.auroc(areas, unit * count, unit * (n - count)))
+    most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_SCORES // max(1, scores.shape[1])))
+    return interval(_auroc, (scores, positive), groups, least, most)
 
 
-def _scores(arrays: tuple[np.ndarray, np.ndarray], groups: Sequence[Any] | None) -> Metrics:
-    most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_SCORES // max(1, arrays[0].shape[1])))
-    return interval(_auroc, arrays, groups, most)
+def _calibration(confidence: np.ndarray, correct: np.ndarray, groups: Sequence[Any] | None) -> Metrics:
+    unit, binned = intervals.units(len(correct), groups), _binned(confidence)
+    least = intervals.calibration(*(unit * (binned @ x) for x in (correct, confidence, np.ones(len(correct)))))
+    return interval(_calibration_error, (confidence, correct), groups, least)
 
 
 def _f1_and_per_class(truth: np.ndarray, asked: np.ndarray, groups: Sequence[Any] | None) -> Metrics:
     """Macro F1 over the classes that are there or were said, and each class by itself."""
-    value, draws = _draws(_precision_recall_f1, (truth, asked), groups, MOST_ROWS)
-    low, high = _percentiles(value, draws)
-    hits, are, said = (x.sum(0) for x in (truth & asked, truth, asked))
-    found = {}
-    for c in range(truth.shape[1]):
-        precision, recall, f1 = (_metric(value[i, c], low[i, c], high[i, c]) for i in range(3))
-        if groups is None:
-            precision, recall = _metric(*_wilson(hits[c], said[c])), _metric(*_wilson(hits[c], are[c]))
-        found[c] = {"precision": precision, "recall": recall, "f1": f1, "n": int(are[c])}
+    grouped = groups is not None
+    value, drawn = intervals.draws(_precision_recall_f1, (truth, asked), groups)
+    hits, are, said = (intervals.units(len(truth), groups) * x.sum(0) for x in (truth & asked, truth, asked))
+    of_f1 = intervals.f1(hits, are, said)
+    ends = Ends(*(np.stack(side) for side in zip(wilson(hits, said), wilson(hits, are), of_f1, strict=True)))
+    if grouped:
+        ends = intervals.at_least(intervals.percentiles(value, drawn), ends, grouped=True)
     macro = mean_defined(value[2, :, None])[0]
-    return {"f1": _metric(macro, *_percentiles(macro, mean_defined(draws[2]))), "per_class": found}
-
-
-def interval(
-    statistic: Callable[..., Weighted], arrays: tuple[np.ndarray, ...], groups: Sequence[Any] | None, most: int
-) -> Metrics:
-    """The value of a statistic of the rows of `arrays`, and its bootstrap interval."""
-    value, draws = _draws(statistic, arrays, groups, most)
-    return _metric(value, *_percentiles(value, draws))
-
-
-def _metric(value: Any, low: Any, high: Any) -> Metrics:
-    named = {"value": value, "low": low, "high": high}
-    return {name: float(x) if np.isfinite(x) else None for name, x in named.items()}
-
-
-def _draws(
-    statistic: Callable[..., Weighted], arrays: tuple[np.ndarray, ...], groups: Sequence[Any] | None, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The value (…), and bootstraps of it (… r) over rows or over groups; NaN where there are not two of them."""
-    n = len(arrays[0])
-    weighted = statistic(*arrays)
-    value = weighted(np.ones((n, 1)))[..., 0]
-    codes = np.arange(n) if groups is None else _codes(groups)
-    if codes.max(initial=-1) < 1:
-        return value, np.full((*value.shape, 1), np.nan)
-    if groups is not None or n <= most:
-        return value, _bootstrap(weighted, codes)
-    rows = np.random.default_rng(SEED).choice(n, most, replace=False)
-    fewer = statistic(*(a[rows] for a in arrays))
-    centre = fewer(np.ones((most, 1)))
-    return value, value[..., None] + (_bootstrap(fewer, np.arange(most)) - centre) * math.sqrt(most / n)
-
-
-def _bootstrap(weighted: Weighted, codes: np.ndarray) -> np.ndarray:
-    """The values (… r) when the units of `codes` (rows, or groups of rows) are drawn with replacement."""
-    random = np.random.default_rng(SEED)
-    units, found = int(codes.max()) + 1, []
-    step = max(1, min(DRAWS, CHUNK // len(codes)))
-    for start in range(0, DRAWS, step):
-        weights = np.empty((units, min(step, DRAWS - start)), np.float32)
-        for r in range(weights.shape[1]):
-            weights[:, r] = np.bincount(random.integers(units, size=units), minlength=units)
-        found.append(weighted(weights if units == len(codes) else weights[codes]))
-    return np.concatenate(found, axis=-1)
-
-
-def _percentiles(value: np.ndarray, draws: Float[np.ndarray, "*rest r"]) -> tuple[np.ndarray, np.ndarray]:
-    """The 2.5th and 97.5th percentile of the draws that are defined, NaN where none is."""
-    flat = draws.reshape(-1, draws.shape[-1])
-    found = np.full((2, len(flat)), np.nan)
-    for i, row in enumerate(flat):
-        defined = row[~np.isnan(row)]
-        if len(defined):
-            found[:, i] = np.percentile(defined, [2.5, 97.5])
-    low, high = found.reshape(2, *draws.shape[:-1])
-    # A percentile interval of a biased statistic, such as the ECE, may miss its own value.
-    return np.minimum(low, value), np.maximum(high, value)
-
-
-def _codes(groups: Sequence[Any]) -> np.ndarray:
-    known: dict[Any, int] = {}
-    return np.array([known.setdefault(group, len(known)) for group in groups], dtype=int)
+    together = intervals.percentiles(macro, mean_defined(drawn[2]))
+    least = intervals.square_and_add(value[2], of_f1)
+    per_class = {
+        c: {
+            **{name: metric(value[i, c], Ends(ends.low[i, c], ends.high[i, c])) for i, name in enumerate(PARTS)},
+            "n": int(truth[:, c].sum()),
+        }
+        for c in range(truth.shape[1])
+    }
+    return {"f1": metric(macro, intervals.at_least(together, least, grouped=grouped)), "per_class": per_class}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from perceivers.modalities import metrics
+from perceivers.modalities import intervals
 from perceivers.modalities.base import Metrics
-from perceivers.modalities.metrics import MOST_ROWS, Weighted, mean_defined, ratio
+from perceivers.modalities.intervals import Ends, Weighted, interval, metric, square_and_add, wilson
+from perceivers.modalities.metrics import mean_defined, ratio
 
 
 def confusions(
@@ -29,12 +30,30 @@ def classes(counts: Float[np.ndarray, "n k k"], groups: Sequence[Any] | None = N
     there or were said; per class. `n` is the number of clouds, `points` that of their points.
     """
     n, k, _ = counts.shape
-    found: Metrics = {"n": n, "points": int(counts.sum())}
-    for name, statistic in (("accuracy", _accuracy), ("mean_iou", _mean_iou), ("f1", _mean_f1)):
-        found[name] = metrics.interval(statistic, (counts,), groups, MOST_ROWS)
+    unit = n * intervals.units(n, groups) / max(1, counts.sum())  # of a point: all those of a cloud are as one
+    right, are, said = (unit * x[:, 0] for x in _sums(counts, np.ones((n, 1))))
+    least = {
+        "precision": wilson(right, said),
+        "recall": wilson(right, are),
+        "f1": intervals.f1(right, are, said),
+        "iou": wilson(right, are + said - right),
+    }
+    means = {name: square_and_add(PARTS[name](right, are, said), least[name]) for name in ("iou", "f1")}
+
+    def held(statistic: Any, least: Ends) -> Metrics:
+        value, drawn = intervals.draws(statistic, (counts,), groups)
+        return metric(value, intervals.at_least(intervals.percentiles(value, drawn), least, grouped=True))
+
+    found: Metrics = {
+        "n": n,
+        "points": int(counts.sum()),
+        "accuracy": held(_accuracy, wilson(right.sum(), are.sum())),
+        "mean_iou": held(_mean_iou, means["iou"]),
+        "f1": held(_mean_f1, means["f1"]),
+    }
     per_class = {}
     for c in range(k):
-        scores = {name: metrics.interval(_of_class(c, name), (counts,), groups, MOST_ROWS) for name in PARTS}
+        scores = {name: held(_of_class(c, name), Ends(ends.low[c], ends.high[c])) for name, ends in least.items()}
         per_class[c] = {**scores, "n": int(counts[:, c].sum())}
     return {**found, "per_class": per_class}
 
@@ -52,7 +71,7 @@ def values(
     ).reshape(-1, 5)
     found: Metrics = {"n": len(pairs), "points": int(sums[:, 0].sum())}
     for name, statistic in (("mae", _per(1)), ("mse", _per(2)), ("r2", _r2)):
-        found[name] = metrics.interval(statistic, (sums,), groups, MOST_ROWS)
+        found[name] = interval(statistic, (sums,), groups)
     return found
 
 

@@ -291,6 +291,11 @@ class Series(Modality):
     def evidence(self, field: Any, answer: Float[np.ndarray, "n k"], asked: Float[np.ndarray, " k"]) -> np.ndarray:
         return np.nan_to_num(answer)
 
+    def row_scores(self, field: Any, answer: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
+        """The mean squared error of each row on standardised values, over the steps that have one."""
+        scale = np.tile(field.options["std"], field.options["horizon"])
+        return "mse", np.nanmean(((answer - truth) / scale) ** 2, axis=1)
+
     def metrics(self, field: Any, answer: np.ndarray, truth: Sequence[Any], groups: Sequence[Any] | None) -> Metrics:
         scale, true = np.tile(field.options["std"], field.options["horizon"]), np.asarray(truth)
         return metrics.forecast(np.where(np.isnan(true), 0.0, answer), true, scale, groups)

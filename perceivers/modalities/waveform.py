@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from perceivers.modalities.filterbank import triangles
+from perceivers.modalities.filterbank import edges, triangles
 from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded, plain_axes
 
 WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram, which nothing covers
-MARKS = 13  # below it, for the seconds
+MARKS, LEFT = 13, 34  # below it, for the seconds; on its left, for frequencies
+MARKED = (100, 300, 1_000, 3_000, 10_000, 30_000)  # Hz: about equally far apart by ear
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
 SECONDS = 0.032
 
@@ -23,7 +24,8 @@ SECONDS = 0.032
 @dataclass(frozen=True)
 class Waveform(Shaded):
     """The least and the greatest sample of each of w columns of time, in [-1, 1], a spectrogram (f w), low bands
-    first, and a weight for each column; `seconds` is the length of the sound.
+    first, and a weight for each column; `seconds` is the length of the sound. `marks`: where frequencies lie, in parts
+    of the spectrogram's height from below, with what is written there.
     """
 
     lows: Float[np.ndarray, " w"]
@@ -31,6 +33,7 @@ class Waveform(Shaded):
     spectrogram: UInt8[np.ndarray, "f w"]
     weights: Float[np.ndarray, " w"]
     seconds: float
+    marks: tuple[tuple[float, str], ...]
 
     @classmethod
     def of(
@@ -42,7 +45,7 @@ class Waveform(Shaded):
         w = min(columns, len(scaled))
         lows, highs = (reduce.reduceat(scaled, _begins(len(scaled), w)) for reduce in (np.minimum, np.maximum))
         shaded = np.zeros(w) if weights is None else _resized(weights, w)
-        return cls(lows, highs, _spectrogram(mono, rate, w), shaded, len(mono) / rate)
+        return cls(lows, highs, _spectrogram(mono, rate, w), shaded, len(mono) / rate, _marks(rate))
 
     def html(self) -> str:
         w = len(self.lows)
@@ -58,15 +61,19 @@ class Waveform(Shaded):
             if weight > 0.01
         )
         y = HEIGHT + SPECTROGRAM + MARKS - 3
+        frequencies = "".join(
+            f'<text x="-3" y="{HEIGHT + (1 - place) * SPECTROGRAM + 3.5:.1f}" text-anchor="end">{text}</text>'
+            for place, text in self.marks
+        )
         return (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT + SPECTROGRAM + MARKS}" width="{WIDTH}" role="img" '
+            f'<svg viewBox="{-LEFT} 0 {LEFT + WIDTH} {HEIGHT + SPECTROGRAM + MARKS}" width="{LEFT + WIDTH}" role="img" '
             f'aria-label="sound of {self.seconds:.2f} s"><title>{self.seconds:.2f} s</title>'
             f'<image y="{HEIGHT}" width="{WIDTH}" height="{SPECTROGRAM}" preserveAspectRatio="none" '
             f'href="data:image/png;base64,{self._png()}"/>'
             f'<g shape-rendering="crispEdges">{columns}</g>'
             f'<path d="{lines}" stroke="currentColor" stroke-width="{WIDTH / w:.1f}"/>'
             f'<g font-size="10" fill="currentColor"><text y="{y}">0 s</text>'
-            f'<text x="{WIDTH}" y="{y}" text-anchor="end">{self.seconds:.2f} s</text></g>'
+            f'<text x="{WIDTH}" y="{y}" text-anchor="end">{self.seconds:.2f} s</text>{frequencies}</g>'
             "</svg>"
         )
 
@@ -80,7 +87,8 @@ class Waveform(Shaded):
             axes.axvspan(i * step, (i + 1) * step, 0.5, 1.0, color=colour, alpha=cover, linewidth=0)
         axes.fill_between((np.arange(w) + 0.5) * step, self.lows, self.highs, color="#444", linewidth=0.5)
         plain_axes(axes, "seconds")
-        axes.set(xlim=(0, self.seconds), ylim=(-3, 1), yticks=[])
+        axes.set(xlim=(0, self.seconds), ylim=(-3, 1))
+        axes.set_yticks([2 * place - 3 for place, _ in self.marks], [text for _, text in self.marks])
 
     def _png(self) -> str:
         from PIL import Image
@@ -104,6 +112,14 @@ def _spectrogram(samples: Float[np.ndarray, " n"], rate: int, columns: int) -> U
     found = log_mel(samples, rate, BANDS, max(1, len(samples) // columns))
     decibels = 10 * _resized(found, columns) / np.log(10)
     return np.round(255 * np.clip((decibels - decibels.max()) / RANGE + 1, 0, 1)).astype(np.uint8).T
+
+
+def _marks(rate: int) -> tuple[tuple[float, str], ...]:
+    """Where the spectrogram shows those frequencies of `MARKED` that it has."""
+    centres = edges(rate, BANDS)[1:-1]
+    found = [hertz for hertz in MARKED if centres[0] <= hertz <= centres[-1]]
+    places = np.interp(found, centres, (np.arange(BANDS) + 0.5) / BANDS)
+    return tuple((float(place), f"{hertz / 1_000:g} kHz") for place, hertz in zip(places, found, strict=True))
 
 
 def _resized(values: Float[np.ndarray, "n *rest"], size: int) -> Float[np.ndarray, "k *rest"]:

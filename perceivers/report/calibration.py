@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from perceivers.modalities import metrics
 from perceivers.report import figures
 
-BINS, SURE, FEWEST = 10, 0.9, 10
+SURE, FEWEST = 0.9, 10
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Bin:
 
 
 def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> list[Bin]:
-    """Rows in ten equal parts of the confidence, those parts that have any."""
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    """Rows in the bins of the calibration error, those that have any."""
+    place = metrics.bins(confidence)
     found = []
     for i in np.unique(place):
         share = metrics.proportion(right[place == i].astype(float))

@@ -101,6 +101,9 @@ def _reaches(name: str, metrics: Metrics, field: Field) -> str:
         return f"is right{all_labels} in {value} of the test rows"
     if name == "mae":
         return f"is off by {value} on average"
+    if name == "mse" and "mae" in metrics:
+        off = value_text("mae", metrics["mae"]["value"], field)
+        return f"has a mean squared error of {value} on standardised values, and is off by {off} on average"
     return f"reaches {NAMES.get(name, name)} {value}"
 
 
