@@ -30,7 +30,8 @@ from perceivers.predict import require_columns
 
 EXACT = 6  # up to so many fields, all their sets are tried
 SAMPLED = 256  # about so many sets above that
-MOST_FIELDS = 100  # so many, those with the most attention, are examined
+MOST_FIELDS = 100  # so many at most, those with the most attention, are examined
+READ = 2**19  # fields read in all sets of a row: of thousands of fields, fewer sets are tried
 TOKENS = 2**16  # input elements in one pass
 AVERAGED, ROWS = 2**20, (8, 32)  # input elements and rows of an average
 
@@ -155,14 +156,20 @@ def _inputs(model: Model, rows: Rows, row: int) -> Batch:
 def _examined(model: Model, attention: dict[str, float]) -> list[Field]:
     if len(attention) == 1:
         return []
-    kept = sorted(attention, key=lambda name: -attention[name])[:MOST_FIELDS]
+    kept = set(sorted(attention, key=lambda name: -attention[name])[: scope(len(attention))[0]])
     return [field for field in model.schema.inputs if field.name in kept]
+
+
+def scope(count: int) -> tuple[int, int]:
+    """(how many of `count` fields are examined, in about how many sets), so that a row takes seconds at most."""
+    sets = min(SAMPLED, max(2 * EXACT, READ // count))
+    return min(count, MOST_FIELDS, sets // 2), sets  # an order and its reverse are two sets a field
 
 
 # Removal ------------------------------------------------------------------------------------------------------
 def removal(model: Model, batch: Batch, fields: list[Field]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{target: (the answer (k), the Shapley value (f c) of each of `fields`)} of one row, given as its windows."""
-    present, weights = coalitions(len(fields))
+    present, weights = coalitions(len(fields), scope(len(model.schema.inputs))[1])
     answers = _answers_to_sets(model, batch, fields, present)
     found = {}
     for target in model.schema.targets:
@@ -179,13 +186,14 @@ def shares(sizes: Float[np.ndarray, "f c"]) -> Float[np.ndarray, " f"]:
     return (sizes[:, there] / total[there]).mean(1) if there.any() else np.full(len(sizes), np.nan)
 
 
-def coalitions(count: int) -> tuple[Bool[np.ndarray, "s f"], Float[np.ndarray, "f s"]]:
+def coalitions(count: int, sampled: int = SAMPLED) -> tuple[Bool[np.ndarray, "s f"], Float[np.ndarray, "f s"]]:
     """Sets of fields, and the matrix that turns their values into the fields' Shapley values (Shapley 1953).
 
-    All sets up to six fields; above, those along seeded random orders of the fields and their reverses, about 256
-    (Castro, Gómez and Tejada 2009; Mitchell et al. 2022, section 3.2, for the reverses). The whole set is among them.
+    All sets up to six fields; above, about `sampled` of them, along seeded random orders of the fields and their
+    reverses (Castro, Gómez and Tejada 2009; Mitchell et al. 2022, section 3.2, for the reverses). The whole set is
+    among them.
     """
-    steps = _all_steps(count) if count <= EXACT else _sampled_steps(count)
+    steps = _all_steps(count) if count <= EXACT else _sampled_steps(count, sampled)
     places: dict[frozenset[int], int] = {frozenset(): 0}
     found = []
     for field, before, weight in steps:
@@ -209,9 +217,9 @@ def _all_steps(count: int) -> Iterator[tuple[int, frozenset[int], float]]:
                 yield field, frozenset(members), 1 / (count * comb(count - 1, size))
 
 
-def _sampled_steps(count: int) -> Iterator[tuple[int, frozenset[int], float]]:
+def _sampled_steps(count: int, sampled: int) -> Iterator[tuple[int, frozenset[int], float]]:
     random = np.random.default_rng(0)
-    pairs = max(1, round(SAMPLED / (2 * count)))
+    pairs = max(1, round(sampled / (2 * count)))
     for _ in range(pairs):
         order = random.permutation(count).tolist()
         for one in (order, order[::-1]):
@@ -260,7 +268,7 @@ class Average:
 
 def sample_size(model: Model, rows: Rows, row: int) -> int:
     """How many rows like `row` are explained for an average: 8 to 32, so that its time is bounded."""
-    sets = len(coalitions(min(len(model.schema.inputs), MOST_FIELDS))[0])
+    sets = len(coalitions(*scope(len(model.schema.inputs)))[0])
     with torch.inference_mode():
         array, _ = model.eval().read(_inputs(model, rows, row))
     return int(np.clip(AVERAGED // (sets * array.shape[0] * array.shape[1]), *ROWS))
@@ -280,9 +288,10 @@ def method(model: Model, target: Field) -> dict[str, str]:
     count = len(model.schema.inputs)
     if count == 1:  # it has the whole answer, and was never missing in training
         return {"attention": ATTENTION}
+    examined, sets = scope(count)
     how = f"exact: all {2**count} sets of the {count} fields"
     if count > EXACT:
-        how = f"estimated from about {SAMPLED} sets of fields along seeded random orders"
-    if count > MOST_FIELDS:
-        how += f"; of the {MOST_FIELDS} fields with the most attention alone"
+        how = f"estimated from about {sets} sets of fields along seeded random orders"
+    if count > examined:
+        how += f"; of the {examined} fields with the most attention alone"
     return {"share": f"{SHARE.format(what=modality(target).evidence_name)} ({how})", "attention": ATTENTION}

@@ -191,17 +191,18 @@ def _built(config: dict[str, Any], file: Path) -> Model:
     """The model of a configuration, without its weights. Raises BadInput."""
     try:
         schema = Schema.from_dict(config["schema"], str(file))
+        fields = []
         for field in (*schema.inputs, *schema.targets):
             # An option that came after the model was saved has its default.
             field = field.with_options(**{**modality(field).options, **field.options})
             if config["format"] == 1:
                 field = _in_days(field)
             modality(field).check(field)
-            schema = schema.replace(field)
+            fields.append(field)
         perceiver = PerceiverIOConfig(**config["perceiver"])
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
-        return Model(schema, perceiver, config.get("activation", GELU))
+        return Model(schema.replace(*fields), perceiver, config.get("activation", GELU))
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

@@ -12,7 +12,7 @@ from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
 from perceivers.data.loading import dropped_fields
-from perceivers.explain import average, coalitions, shares
+from perceivers.explain import READ, average, coalitions, scope, shares
 from perceivers.training.config import Config, Training
 
 
@@ -38,6 +38,13 @@ def test_sampled_values_add_up_and_are_exact_for_pairs():
     alone, pairs = random.normal(size=17), np.triu(random.normal(size=(17, 17)), 1)
     values = present @ alone + np.einsum("si, ij, sj -> s", present, pairs, present)
     np.testing.assert_allclose(weights @ values, alone + (pairs.sum(0) + pairs.sum(1)) / 2)
+
+
+@pytest.mark.parametrize(("count", "examined"), [(1, 1), (6, 6), (17, 17), (100, 100), (2_000, 100), (10_000, 26)])
+def test_what_is_read_for_a_row_is_bounded_where_fields_are_thousands(count, examined):
+    present, _ = coalitions(*scope(count))
+    assert present.shape[1] == scope(count)[0] == examined
+    assert len(present) * count < 1.5 * READ
 
 
 def test_rollout_is_the_product_of_mean_weights():

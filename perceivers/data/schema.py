@@ -3,6 +3,7 @@
 Not concerned with how a schema is inferred (`infer.py`) nor with what a modality does with its options.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -132,8 +133,8 @@ class Schema:
         if content.get("format") != FORMAT:
             raise BadInput(f"{where}: format {content.get('format')!r} is not {FORMAT}, the one that is known here")
         fields = tuple(_field(row, f"{where}, field {i + 1}") for i, row in enumerate(content["fields"]))
-        names = [f.name for f in fields]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        counts = Counter(f.name for f in fields)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise BadInput(f"{where}: two fields are named {twice[0]!r}: names must differ")
         return cls(fields, _split(content.get("split") or {}, where), _long(content.get("long"), where))
 
