@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from perceivers.stored import Stored, in_file
+
 LARGEST = 2**31  # bytes of one array
 HEADERS: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -43,7 +45,7 @@ def read_array(path: Path, name: str | None = None) -> np.ndarray:
     damaged, pickled, or too large.
     """
     with _opened(path, name) as (file, size):
-        shape, dtype = _header(file)
+        shape, dtype, _ = _header(file)
         needed = math.prod(shape) * dtype.itemsize
         if dtype.hasobject:
             raise ValueError("it holds pickled objects, expected numbers")
@@ -52,6 +54,18 @@ def read_array(path: Path, name: str | None = None) -> np.ndarray:
             raise ValueError(f"its header speaks of {needed:,} bytes: {limit}")
         file.seek(0)
         return npy.read_array(file, allow_pickle=False)
+
+
+def map_array(path: Path) -> Stored:
+    """The array of an npy file of any size, none of it read yet. Raises OSError, and ValueError as `read_array`."""
+    file = path.open("rb")
+    shape, dtype, fortran = _header(file)
+    needed, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects, expected numbers")
+    if needed > there:
+        raise ValueError(f"its header speaks of {needed:,} bytes: more than there is")
+    return in_file(file, shape, dtype, file.tell(), fortran)
 
 
 @contextmanager
@@ -73,14 +87,15 @@ def _opened(path: Path, name: str | None = None) -> Iterator[tuple[Any, int]]:
         raise ValueError(f"damaged, or not npy: {error}") from error
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """Shape, type, and whether the first axis is the fastest."""
     version = npy.read_magic(file)
     if version not in HEADERS:
         raise ValueError(f"npy of version {version[0]}.{version[1]}, expected 1.0 or 2.0")
     try:
-        shape, _, dtype = HEADERS[version](file)
+        shape, fortran, dtype = HEADERS[version](file)
     except (OSError, ValueError):
         raise
     except Exception as error:  # numpy parses the header as Python's literals: a damaged one can raise anything
         raise ValueError(f"damaged, or not npy: {' '.join(str(error).split())}") from error
-    return shape, dtype
+    return shape, dtype, fortran

@@ -24,6 +24,7 @@ from perceivers.errors import BadInput
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch, Inputs, Target
+from perceivers.modalities.large import Pieces, is_stacked
 from perceivers.modalities.number import DAY
 
 FORMAT = 2  # since 2, dates are days; before, they were seconds
@@ -60,14 +61,33 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch → the raw prediction of each target."""
-        array, mask = self.read(batch)
+        return self.decode(self.encode(batch), batch)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """All that is kept of a batch's inputs, latents (b n d): read once, they can be asked often."""
+        array, mask = (self.pieces(batch), None) if _is_large(batch) else self.read(batch)
+        return self.perceiver.process(self.perceiver.encode(array, mask))
+
+    def decode(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Latents (b n d) → the raw prediction of each target. Of the batch is read what says where they are asked."""
         queries = self.queries(batch)
-        outputs = self.perceiver(array, torch.cat(queries, dim=1), mask).split([q.shape[1] for q in queries], dim=1)
+        outputs = self.perceiver.decode(latents, torch.cat(queries, dim=1)).split([q.shape[1] for q in queries], dim=1)
         return {field.name: target(out, batch) for (field, target), out in zip(self.asked, outputs, strict=True)}
+
+    def pieces(self, batch: Batch) -> Pieces:
+        """The array of `read` in chunks that bring their masks: for fields that are too large for memory."""
+        pieces = [piece for module in self.modules_of_inputs for piece in module.pieces(batch)]
+        rows = len(next(iter(next(iter(batch.values())).values())))
+        return Pieces(pieces, self.inputs, rows, self.config.input_channels)
+
+    @property
+    def modules_of_inputs(self) -> Iterable[Inputs]:
+        """A module for each kind of data that is read."""
+        return cast(Iterable[Inputs], self.inputs.values())
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """All input fields side by side: an array (b m c) and its mask (b m)."""
-        arrays, masks = zip(*(module(batch) for module in self.inputs.values()), strict=True)
+        arrays, masks = zip(*(module(batch) for module in self.modules_of_inputs), strict=True)
         return torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
 
     def queries(self, batch: Batch) -> list[Tensor]:
@@ -76,11 +96,14 @@ class Model(nn.Module):
 
     def attention(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """{target: {input field: weights (b m)}} by `rollout`, the mean over the target's queries."""
+        if _is_large(batch):
+            raise BadInput("an input that stays in a file is too large to show where the model looks: make it smaller")
         array, mask = self.read(batch)
         queries = self.queries(batch)
         looked = rollout(self.perceiver, array, torch.cat(queries, dim=1), mask).split([q.shape[1] for q in queries], 1)
-        modules = cast(Iterable[Inputs], self.inputs.values())
-        lengths = {n: m for module in modules for n, m in zip(module.names, module.lengths(batch), strict=True)}
+        lengths = {
+            n: m for module in self.modules_of_inputs for n, m in zip(module.names, module.lengths(batch), strict=True)
+        }
         return {
             field.name: dict(zip(lengths, weights.mean(1).split(list(lengths.values()), dim=1), strict=True))
             for (field, _), weights in zip(self.asked, looked, strict=True)
@@ -96,6 +119,10 @@ class Model(nn.Module):
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
         predictions = self(batch)
         return {field.name: target.answer(predictions[field.name].float(), batch) for field, target in self.asked}
+
+
+def _is_large(batch: Batch) -> bool:
+    return any(is_stacked(part) for part in batch.values())
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -31,6 +31,13 @@ class Chunks(Protocol):
     def chunk(self, index: int) -> tuple[Array, Mask]: ...
 
 
+@runtime_checkable
+class Learned(Chunks, Protocol):
+    """Chunks that a module, the `adapter`, makes: its weights get gradients."""
+
+    adapter: nn.Module
+
+
 class Sliced:
     """An array (b m c) in pieces of `size` along m: a tensor, or a memory map of numpy that is read piece by piece."""
 
@@ -91,7 +98,7 @@ def pieces(chunks: Chunks) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
             raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
         if mask is not None and mask.shape != array.shape[:2]:
             raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {tuple(array.shape)}")
-        if array.requires_grad and not isinstance(chunks, Adapted):
+        if array.requires_grad and not isinstance(chunks, Learned):
             raise ValueError(f"chunk {i} asks for gradients, which chunks do not pass on: wrap its module in `Adapted`")
         found, kind = found + array.shape[1], array.dtype
         yield array, mask

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from perceivers.core.attention import CrossAttend, DotProduct
-from perceivers.core.inputs import Adapted, Array, Chunks, Mask, join, pieces
+from perceivers.core.inputs import Array, Chunks, Learned, Mask, join, pieces
 
 # Keys (b h m k), values (b h m v) and mask of each chunk, in order; the same at every call but for read-once inputs.
 Stream = Callable[[], Iterator[tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"], Mask]]]
@@ -63,7 +63,7 @@ def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Ch
     def weights() -> list[nn.Parameter]:
         return [p for part in parts for p in part.parameters() if p.requires_grad]
 
-    parts = [cross.kv_norm, attention.to_k, attention.to_v, *([inputs.adapter] if isinstance(inputs, Adapted) else [])]
+    parts = [cross.kv_norm, attention.to_k, attention.to_v, *([inputs.adapter] if isinstance(inputs, Learned) else [])]
     given = weights()
 
     def again() -> Iterator[tuple[Tensor, Tensor, Mask]]:

@@ -99,6 +99,6 @@ def read_rgb(cell: Any) -> RGB:
     if picture is None:
         raise Unreadable("no picture there: give the path of one, or an array")
     try:
-        return np.asarray(pixels.as_picture(pixels.fit(picture, 3, None)))
+        return np.asarray(pixels.as_picture(np.asarray(pixels.fit(picture, 3, None))))
     except Unreadable as error:
         raise Unreadable(f"{cell}: {error}" if isinstance(cell, Path) else str(error)) from error

@@ -34,16 +34,18 @@ class ArrayTokens(nn.Module):
         self.field = LearnedArray(1, channels)
 
     def forward(
-        self, values: Float[Tensor, "b *s f"], there: Bool[Tensor, "b *s"], sizes: Int[Tensor, "b d"]
+        self, values: Float[Tensor, "b *s f"], there: Bool[Tensor, "b *s"], sizes: Int[Tensor, "b d"], start: int = 0
     ) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        """`values` are 0 where there is nothing; a token is masked where nothing of its patch is there."""
+        """`values` are 0 where there is nothing; a token is masked where nothing of its patch is there. They are those
+        of the whole arrays, which have these `sizes`, or a band of rows from `start` on, a multiple of the patch.
+        """
         beyond = [(0, -size % step) for size, step in zip(there.shape[1:], self.patch, strict=True)]
         padding = [side for pair in reversed(beyond) for side in pair]
         values, there = pad(values, (0, 0, *padding)), pad(there, padding)
         grid = [size // step for size, step in zip(there.shape[1:], self.patch, strict=True)]
         mask = self._patches(there.unsqueeze(-1)).any(-1)
         different, which = sizes.unique(dim=0, return_inverse=True)  # most arrays of a batch have the same size
-        place = centres(different, grid, self.patch, self.lengths)
+        place = centres(different, grid, self.patch, self.lengths, start)
         positions = self.positions(fourier_features(place, NUM_BANDS, len(grid) * [RESOLUTION]))
         return self.elements(self._patches(values)) + positions[which] + self.field(1), mask
 
@@ -71,20 +73,27 @@ class ArrayInput(nn.Module):
         return self.tokens(values, present.any(-1), part["sizes"])
 
 
-def inside(sizes: Int[Tensor, "b d"], shape: Sequence[int]) -> Bool[Tensor, "b *s"]:
-    """Which elements of a grid of that shape lie within each array."""
+def inside(sizes: Int[Tensor, "b d"], shape: Sequence[int], start: int = 0) -> Bool[Tensor, "b *s"]:
+    """Which elements of a grid of that shape, a band of rows from `start` on, lie within each array."""
+    sizes = torch.cat([sizes[:, :1] - start, sizes[:, 1:]], dim=1)
     each = [torch.arange(count, device=sizes.device) < sizes[:, axis : axis + 1] for axis, count in enumerate(shape)]
     return torch.stack([_along(one, axis, shape) for axis, one in enumerate(each)]).all(0)
 
 
 def centres(
-    sizes: Int[Tensor, "b d"], grid: Sequence[int], patch: Sequence[int], lengths: Sequence[float | None]
+    sizes: Int[Tensor, "b d"],
+    grid: Sequence[int],
+    patch: Sequence[int],
+    lengths: Sequence[float | None],
+    start: int = 0,
 ) -> Float[Tensor, "b m d"]:
-    """The centre of what each patch of the grid shows of its array, in [-1, 1] from end to end; m is the grid's."""
+    """The centre of what each patch of the grid, a band of rows from `start` on, shows of its array, in [-1, 1] from
+    end to end; m is the grid's.
+    """
     found = []
     for axis, (count, step, length) in enumerate(zip(grid, patch, lengths, strict=True)):
         side = sizes[:, axis : axis + 1].clamp(min=1)
-        first = torch.arange(count, device=sizes.device) * step
+        first = torch.arange(count, device=sizes.device) * step + (0 if axis else start)
         ends = torch.minimum(first, side) + torch.minimum(first + step, side)
         found.append(_along(ends / (side if length is None else length) - 1, axis, grid))
     return torch.stack(found, dim=-1).flatten(1, -2)

@@ -10,7 +10,8 @@ import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 
 from perceivers.core.positions import LearnedArray
 from perceivers.errors import BadInput
+from perceivers.modalities.large import Piece, is_stacked
 from perceivers.modalities.shaded import Plain, Shaded
 
-# One field of a batch: named tensors, the batch first. `collate` of the modality says which, with dtype and range.
-Part = dict[str, Tensor]
+# One field of a batch: named tensors, the batch first. `collate` of the modality says which, with dtype and range, and
+# where it gives a `Stacked` in place of one that would not fit into memory.
+Part = dict[str, Any]
 # All fields of a batch, by name.
 Batch = dict[str, Part]
 # (purpose, k) → (b, k) numbers in [0, 1) that depend on the seed, the epoch, the row and the purpose alone.
@@ -223,6 +226,10 @@ class Inputs(nn.Module, ABC):
     def lengths(self, batch: Batch) -> list[int]:
         """How many elements of m each of `names` has."""
 
+    def pieces(self, batch: Batch) -> list[Piece]:
+        """The same array in pieces, where a field of the batch is too large for memory. As it stands, a single one."""
+        return [Piece(sum(self.lengths(batch)), lambda: self(batch))]
+
     @abstractmethod
     def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
         """For each of `names`, given the fields by name, its weights: a model that starts from another takes them."""
@@ -312,8 +319,16 @@ class BadTargetModality(NotImplementedError):
         super().__init__(f"{name} cannot be a target")
 
 
+class ByBand(Protocol):
+    """A module of one field that reads a part which is too large for memory."""
+
+    def pieces(self, part: Part) -> list[Piece]: ...
+
+
 class PerField(Inputs):
-    """One module for each field. A module maps a Part to (array (b m c), mask (b m))."""
+    """One module for each field. A module maps a Part to (array (b m c), mask (b m)); it is `ByBand` where the modality
+    gives a `Stacked`.
+    """
 
     def __init__(self, modules: Mapping[str, nn.Module]):
         super().__init__()
@@ -326,6 +341,16 @@ class PerField(Inputs):
 
     def lengths(self, batch: Batch) -> list[int]:
         return [array.shape[1] for array, _ in self._each(batch)]
+
+    def pieces(self, batch: Batch) -> list[Piece]:
+        found = []
+        for name, module in zip(self.names, self.fields, strict=True):
+            part = batch[name]
+            if is_stacked(part):
+                found += cast(ByBand, module).pieces(part)
+            else:
+                found.append(Piece(module(part)[0].shape[1], partial(module, part)))
+        return found
 
     def weights(self, fields: Mapping[str, Any]) -> dict[str, Weights]:
         return {

@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-from torch.nn.functional import adaptive_avg_pool3d, interpolate
+from torch.nn.functional import adaptive_avg_pool3d
 
+from perceivers.modalities import pixels
 from perceivers.modalities.recordings import Recording
 from perceivers.modalities.text import decode
 from perceivers.modalities.waveform import log_mel
@@ -96,11 +97,9 @@ class Thumbnails(TransformerMixin, BaseEstimator):
     def _flat(self, example: np.ndarray | None) -> np.ndarray:
         if example is None:
             return np.zeros(self.size_[0] * self.size_[1] * self.channels, np.float32)
-        pixels = example / np.float32(255) if example.dtype == np.uint8 else example
         if example.shape[:2] == self.size_:
-            return pixels.astype(np.float32).ravel()
-        picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
-        return interpolate(picture, self.size_, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy().ravel()
+            return pixels.as_float(np.asarray(example)).ravel()
+        return pixels.resized(example, self.size_).ravel()
 
 
 class Motion(TransformerMixin, BaseEstimator):

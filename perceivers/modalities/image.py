@@ -5,6 +5,7 @@ Not concerned with how files and arrays become pixels (`pixels.py`), nor with as
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,9 @@ from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
 from perceivers.modalities.array_input import ArrayTokens, inside
 from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, one_of, positive
+from perceivers.modalities.large import Piece, Stacked, any_stored, bands, is_stacked
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
+from perceivers.stored import BLOCK, Rows, some
 
 SAMPLE = 200  # pictures of train that `fit` reads
 TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
@@ -72,7 +75,7 @@ class Image(Modality):
             )
         return self._found(field, pictures)
 
-    def _found(self, field: Any, pictures: list[np.ndarray]) -> dict[str, Any]:
+    def _found(self, field: Any, pictures: list[Rows]) -> dict[str, Any]:
         channels = field.options["channels"] or max(pixels.colours(picture.shape[2]) for picture in pictures)
         fitted = []
         for picture in pictures:
@@ -81,7 +84,7 @@ class Image(Modality):
         if not fitted:
             raise BadInput(f"{field.name}: no picture has {channels} channels: leave `channels` out")
         area = np.median([picture.shape[0] * picture.shape[1] for picture in fitted])
-        values = np.concatenate([pixels.as_float(picture).reshape(-1, channels) for picture in fitted])
+        values = np.concatenate([pixels.as_float(some(picture, BLOCK)).reshape(-1, channels) for picture in fitted])
         options = {
             "channels": channels,
             "patch": next((patch for patch in PATCHES if area / patch**2 <= TOKENS), PATCHES[-1]),
@@ -90,9 +93,9 @@ class Image(Modality):
         }
         return {name: value for name, value in options.items() if field.options[name] is None}
 
-    def read(self, field: Any, cell: Any) -> np.ndarray | None:
-        """The Path of a png, jpg, webp, tiff, ppm, bmp or gif (its first frame), or an array or nested list (h w) or
-        (h w c), uint8, uint16, bool, int in 0 … 255 or float in [0, 1] → (h w c).
+    def read(self, field: Any, cell: Any) -> Rows | None:
+        """The Path of a png, jpg, webp, tiff, ppm, bmp, npy or gif (its first frame), or an array or nested list (h w)
+        or (h w c), uint8, uint16, bool, int in 0 … 255 or float in [0, 1] → (h w c).
         """
         picture = pixels.read(cell, field.options["max_pixels"])
         return None if picture is None else pixels.fit(picture, field.options["channels"], field.options["resize"])
@@ -104,9 +107,11 @@ class Image(Modality):
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`pixels` (b H W c) float32 in [0, 1], 0 beyond each picture; `sizes` (b 2) int64, its height and width, or 0
-        where missing. H, W ≥ 1 are the largest of the batch.
+        where missing. H, W ≥ 1 are the largest of the batch. Where one is in a file, `pixels` is a `Stacked` of them.
         """
         sizes = torch.tensor([(0, 0) if example is None else example.shape[:2] for example in examples])
+        if any_stored(examples):
+            return {"pixels": Stacked(examples, pixels.as_float, field.options["channels"]), "sizes": sizes}
         h, w = sizes.amax(0).clamp(min=1).tolist()
         array = np.zeros((len(examples), h, w, field.options["channels"]), np.float32)
         for row, example in zip(array, examples, strict=True):
@@ -115,14 +120,17 @@ class Image(Modality):
         return {"pixels": torch.from_numpy(array), "sizes": sizes}
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
-        """Shifts, scales and turns each picture a little, about its own centre, and changes contrast and brightness."""
+        """Shifts, scales and turns each picture a little, about its own centre, and changes contrast and brightness.
+        Pictures that stay in files are left as they are.
+        """
+        if is_stacked(part):
+            return part
         changed = moved(part["pixels"], part["sizes"], uniform, field.options["flip"])
         changed = lit(changed, field.options["mean"], uniform)
         return {**part, "pixels": changed * inside(part["sizes"], changed.shape[1:3]).unsqueeze(-1)}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
-        kept = ~rows
-        return {"pixels": part["pixels"] * kept[:, None, None, None], "sizes": part["sizes"] * kept[:, None]}
+        return {**part, "sizes": part["sizes"] * ~rows[:, None]}
 
     def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return PerField(
@@ -133,8 +141,9 @@ class Image(Modality):
         example = self.read(field, cell)
         if example is None:
             return "–"
-        h, w = example.shape[:2]
-        return img(pixels.as_picture(example), SIDE, f"{w} × {h} pixels")
+        h, w, c = example.shape
+        shown = example if isinstance(example, np.ndarray) else pixels.fit(example, c, SIDE)
+        return img(pixels.as_picture(np.asarray(shown)), SIDE, f"{w} × {h} pixels")
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
         """The picture at the size that the model sees; a pixel has the shade of its patch."""
@@ -144,7 +153,7 @@ class Image(Modality):
         h, w, p = *example.shape[:2], field.options["patch"]
         grid = rearrange(weights.mean(0), "(y x) -> y x", y=-(-h // p))
         by_pixel = shades(grid).repeat(p, axis=0).repeat(p, axis=1)[:h, :w]
-        return Picture(np.asarray(pixels.as_picture(example).convert("RGB")), by_pixel)
+        return Picture(np.asarray(pixels.as_picture(np.asarray(example)).convert("RGB")), by_pixel)
 
     def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
         """Patches of other channels or another size: the colours' mean for each, resampled."""
@@ -221,6 +230,19 @@ class ImageInput(nn.Module):
         self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None))
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        there = inside(part["sizes"], part["pixels"].shape[1:3])
-        array = ((part["pixels"] - self.mean) / self.std) * there.unsqueeze(-1)
-        return self.tokens(array, there, part["sizes"])
+        return self._read(part["pixels"], part["sizes"], 0)
+
+    def pieces(self, part: Part) -> list[Piece]:
+        """The same tokens by bands of rows, of pixels that stay in files."""
+        stacked, sizes = part["pixels"], part["sizes"]
+
+        def make(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            return self._read(stacked.rows(start, stop).to(sizes.device), sizes, start)
+
+        found = bands(stacked.shape, self.tokens.patch)
+        return [Piece(tokens, partial(make, start, stop)) for start, stop, tokens in found]
+
+    def _read(self, array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], start: int) -> tuple[Tensor, Tensor]:
+        there = inside(sizes, array.shape[1:3], start)
+        array = ((array - self.mean) / self.std) * there.unsqueeze(-1)
+        return self.tokens(array, there, sizes, start)

@@ -1,21 +1,27 @@
 """From picture files and arrays to pixels (h w c): uint8, or float32 in [0, 1] where 8 bits do not hold them.
 
+Pixels of a picture that is too large for memory are `Stored` in a file.
 Not concerned with patches, batches or models (`image.py`).
 """
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch.nn.functional import interpolate
 
+from perceivers.arrays import array_shape, map_array
 from perceivers.errors import Unreadable
+from perceivers.modalities import large_pictures
 from perceivers.modalities.base import is_missing
+from perceivers.stored import Rows, bands, by_bands, is_large
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -26,19 +32,20 @@ TOLERANCE = 1e-6  # beyond [0, 1]: rounding
 _opening = Lock()
 
 
-def read(cell: Any, max_pixels: int) -> np.ndarray | None:
+def read(cell: Any, max_pixels: int) -> Rows | None:
     """A Path, an array or a nested list → (h w c) with the channels that it has, or None. Raises Unreadable."""
     if isinstance(cell, Path):
-        return _from_file(cell, max_pixels)
+        return _from_npy(cell, max_pixels) if _is_npy(cell) else _from_file(cell, max_pixels)
     return None if is_missing(cell) else _from_array(cell)
 
 
 def size(cell: Any, max_pixels: int) -> tuple[int, int]:
     """Height and width, of a file from its header alone; (0, 0) where missing. Raises Unreadable."""
-    if isinstance(cell, Path):
+    if isinstance(cell, Path) and not _is_npy(cell):
         with _open(cell, max_pixels) as image:
             return image.height, image.width
-    h, w = (*np.shape(cell), 0, 0)[:2]
+    shape = array_shape(cell) if isinstance(cell, Path) else np.shape(cell)
+    h, w = (*shape, 0, 0)[:2]
     return h, w
 
 
@@ -47,21 +54,42 @@ def colours(channels: int) -> int:
     return {2: 1, 4: 3}.get(channels, channels)
 
 
-def fit(picture: np.ndarray, channels: int, longest: int | None) -> np.ndarray:
+@overload
+def fit(picture: np.ndarray, channels: int, longest: int | None) -> np.ndarray: ...
+@overload
+def fit(picture: Rows, channels: int, longest: int | None) -> Rows: ...
+def fit(picture: Rows, channels: int, longest: int | None) -> Rows:
     """The same with so many channels and no side over `longest`, dtype kept. Raises Unreadable.
 
     Alpha stays where four channels are asked, and else lies on white.
     """
-    if picture.shape[2] != channels:
-        picture = _like(_with_channels(as_float(picture), channels), picture.dtype)
-    h, w = picture.shape[:2]
+
+    def converted(band: np.ndarray) -> np.ndarray:
+        if band.shape[2] == channels:
+            return band
+        return _like(_with_channels(as_float(band), channels), band.dtype)
+
+    h, w, c = picture.shape
     if longest is None or max(h, w) <= longest:
-        return picture
+        return picture if c == channels else by_bands(picture, converted)
     scale = longest / max(h, w)
-    wanted = max(1, round(h * scale)), max(1, round(w * scale))
-    array = torch.from_numpy(rearrange(as_float(picture), "h w c -> 1 c h w"))
-    small = interpolate(array, wanted, mode="bilinear", antialias=True).clamp(0, 1)
-    return _like(rearrange(small, "1 c h w -> h w c").numpy(), picture.dtype)
+    small = resized(picture, (max(1, round(h * scale)), max(1, round(w * scale))), converted)
+    return _like(small.clip(0, 1), picture.dtype)
+
+
+def resized(
+    picture: Rows, size: tuple[int, int], converted: Callable[[np.ndarray], np.ndarray] = lambda band: band
+) -> Float[np.ndarray, "h w c"]:
+    """What `converted` makes of each band, at another size: antialiased, bilinear. First the columns, band by band,
+    then the rows: to the bit the same as both at once.
+    """
+    narrow = [_interpolated(as_float(converted(band)), (len(band), size[1])) for band in bands(picture)]
+    return _interpolated(np.concatenate(narrow), size)
+
+
+def _interpolated(picture: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> Float[np.ndarray, "y x c"]:
+    array = torch.from_numpy(rearrange(picture, "h w c -> 1 c h w"))
+    return rearrange(interpolate(array, size, mode="bilinear", antialias=True), "1 c h w -> h w c").numpy()
 
 
 def dense(cell: Any, expected: str) -> np.ndarray:
@@ -156,8 +184,34 @@ def _open(path: Path, max_pixels: int) -> "ImageFile.ImageFile":
     return image
 
 
-def _from_file(path: Path, max_pixels: int) -> np.ndarray:
+def _is_npy(path: Path) -> bool:
+    return path.suffix.lower() == ".npy"
+
+
+def _from_npy(path: Path, max_pixels: int) -> Rows:
+    """An array in a file: mapped, and scaled band by band, where it is large."""
+    try:
+        array = map_array(path)
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{path}: cannot be read as an array of pixels: {error}") from error
+    if array.ndim in (2, 3) and array.shape[0] * array.shape[1] > max_pixels:
+        raise Unreadable(f"{path}: {array.shape[1]} × {array.shape[0]} pixels, over max_pixels = {max_pixels}")
+    try:
+        if not is_large(array.shape):
+            return _from_array(np.asarray(array))
+        if array.ndim == 2:
+            array = array.seen(lambda whole: whole[..., None], (*array.shape, 1))
+        if array.ndim != 3:
+            raise Unreadable(f"an array of shape {array.shape} came, expected (h w) or (h w c)")
+        return array if array.dtype == np.uint8 else by_bands(array, scaled)
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from error
+
+
+def _from_file(path: Path, max_pixels: int) -> Rows:
     with _open(path, max_pixels) as image:
+        if is_large((image.height, image.width, len(image.getbands()))):
+            return large_pictures.read(path, image.format or "", lambda band: _scaled_of(path, band))
         raw_mode = _raw_mode(image)
         try:
             array = _sixteen_bits(path, max_pixels, raw_mode) if raw_mode in _SIXTEEN_BITS else _pixels(image)
@@ -166,8 +220,12 @@ def _from_file(path: Path, max_pixels: int) -> np.ndarray:
         except Exception as error:  # every codec has errors of its own
             reason = " ".join(str(error).split()) or type(error).__name__
             raise Unreadable(f"{path}: damaged or cut short: {reason}") from error
+    return _scaled_of(path, array if array.ndim == 3 else array[..., None])
+
+
+def _scaled_of(path: Path, array: np.ndarray) -> np.ndarray:
     try:
-        return scaled(array if array.ndim == 3 else array[..., None])
+        return scaled(array)
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from error
 

@@ -1,0 +1,115 @@
+"""Arrays too large for memory: they stay in a file, and what is asked for is read.
+
+Not concerned with what the numbers mean, nor with how they came into the file.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+LARGE = 2**26  # numbers: what has more of them stays in a file
+BLOCK = 2**24  # numbers that are read at once
+
+
+class Stored:
+    """An array in a file. `len`, `shape` and `dtype` are those of an array; a slice of rows is again a `Stored`, and
+    reads nothing; `numpy.asarray` reads all of it.
+
+    opened: maps the whole file into memory; each reading does so anew, so that what was read is let go of.
+    """
+
+    def __init__(self, opened: Callable[[], np.ndarray], shape: Sequence[int], dtype: np.dtype, start: int = 0):
+        self.opened, self.shape, self.dtype, self.start = opened, tuple(shape), np.dtype(dtype), start
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return count(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """On the disk."""
+        return self.size * self.dtype.itemsize
+
+    def __getitem__(self, rows: slice) -> "Stored":
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"rows in steps of {step}: what is stored is read row by row")
+        return Stored(self.opened, (max(0, stop - start), *self.shape[1:]), self.dtype, self.start + start)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.opened()[self.start : self.start + len(self)], dtype=dtype)
+
+    def seen(self, view: Callable[[np.ndarray], np.ndarray], shape: Sequence[int]) -> "Stored":
+        """The same numbers through a `view` of the array, such as one that moves axes, and of that `shape`."""
+        assert self.start == 0, "a view is one of the whole array"
+        return Stored(lambda: view(self.opened()), shape, self.dtype)
+
+
+Rows = np.ndarray | Stored
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Whether an array of that shape stays in a file."""
+    return count(shape) > LARGE
+
+
+def count(shape: Sequence[int]) -> int:
+    """How many numbers an array of that shape has, of any size."""
+    return int(np.prod([int(size) for size in shape], dtype=object)) if len(shape) else 1
+
+
+def in_file(file: BinaryIO, shape: Sequence[int], dtype: Any, offset: int = 0, fortran: bool = False) -> Stored:
+    """The array whose numbers stand in `file` from the byte `offset` on; in `fortran` order, the first axis fastest."""
+    order = "F" if fortran else "C"
+
+    def opened() -> np.ndarray:
+        return np.memmap(file, dtype, "r", offset, tuple(shape), order)
+
+    return Stored(opened, shape, dtype)
+
+
+def store(blocks: Iterable[np.ndarray]) -> Stored:
+    """Blocks of rows, at least one of them, one below the other in a temporary file, which goes when nothing uses it.
+
+    Raises OSError where there is no room for it: `TMPDIR` names the folder.
+    """
+    file = tempfile.TemporaryFile(prefix="perceivers-")  # noqa: SIM115  what is stored lives as long as it
+    length, shape, dtype = 0, (), np.dtype(np.uint8)
+    for block in blocks:
+        np.ascontiguousarray(block).tofile(file)
+        length, shape, dtype = length + len(block), block.shape[1:], block.dtype
+    file.flush()
+    return in_file(file, (length, *shape), dtype)
+
+
+def bands(array: Rows) -> Iterator[np.ndarray]:
+    """An array as it is; what is stored, a band of rows after the other."""
+    if isinstance(array, np.ndarray):
+        yield array
+        return
+    rows = max(1, BLOCK // max(1, count(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        yield np.asarray(array[start : start + rows])
+
+
+def by_bands(array: Rows, function: Callable[[np.ndarray], np.ndarray]) -> Rows:
+    """What `function` makes of an array row by row; of what is stored, stored again."""
+    return function(array) if isinstance(array, np.ndarray) else store(map(function, bands(array)))
+
+
+def some(array: Rows, most: int) -> np.ndarray:
+    """An array whole; of what is stored, evenly spaced rows with about `most` numbers, at least one row."""
+    if isinstance(array, np.ndarray):
+        return array
+    rows = min(len(array), max(1, most // max(1, count(array.shape[1:]))))
+    chosen = np.linspace(0, len(array) - 1, rows).round().astype(int).tolist()
+    return np.concatenate([np.asarray(array[row : row + 1]) for row in chosen])

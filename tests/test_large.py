@@ -1,0 +1,168 @@
+"""What is too large for memory: files in place of arrays, bands in place of wholes, and the same answers."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from perceivers import stored
+from perceivers.core.perceiver import PerceiverIOConfig
+from perceivers.data.schema import Field, Schema
+from perceivers.errors import Unreadable
+from perceivers.modalities import large, large_pictures, modality, pixels
+from perceivers.model import Model
+
+LIMIT = 500_000_000
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Whatever has over 100 numbers is large, and is read in bands of a few rows."""
+    monkeypatch.setattr(stored, "LARGE", 100)
+    for module in (stored, large, large_pictures):
+        monkeypatch.setattr(module, "BLOCK", 400)
+    monkeypatch.setattr(large, "TOKENS", 20)
+
+
+def picture(h, w, c=3, seed=0, dtype=np.uint8):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, (h, w, c), dtype).squeeze()
+
+
+def test_slices_read_nothing_and_numpy_reads_them():
+    array = np.arange(7 * 5 * 3).reshape(7, 5, 3)
+    found = stored.store(iter([array[:2], array[2:6], array[6:]]))
+    assert found.shape == (7, 5, 3)
+    assert (found.ndim, found.size, found.nbytes, len(found[2:6][1:])) == (3, 105, 840, 3)
+    np.testing.assert_array_equal(np.asarray(found), array)
+    np.testing.assert_array_equal(np.asarray(found[2:6][1:3]), array[3:5])
+    np.testing.assert_array_equal(np.asarray(found[5:99], np.float32), array[5:].astype(np.float32))
+    turned = found.seen(lambda whole: whole.swapaxes(0, 1), (5, 7, 3))
+    np.testing.assert_array_equal(np.asarray(turned[1:4]), array.swapaxes(0, 1)[1:4])
+    with pytest.raises(ValueError, match="steps of 2"):
+        found[::2]
+
+
+def test_sizes_of_two_thousand_million_elements_and_more_do_not_overflow():
+    assert stored.count((2**20, 2**20, 2**10)) == 2**50
+    assert stored.is_large((50_000, 50_000))
+    assert not stored.is_large(())
+    shape = (1, 3 * 2**20, 2**14, 3)
+    found = large.bands(shape, (8, 8))
+    starts, stops, tokens = zip(*found, strict=True)
+    assert (starts[0], stops[-1]) == (0, shape[1])
+    assert starts[1:] == stops[:-1]
+    assert sum(tokens) == shape[1] * shape[2] // 64 > 2**29
+    assert max(tokens) <= large.TOKENS
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tiff", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "deep"])
+def test_pictures_read_by_bands_are_those_that_pillow_reads(ending, mode, tmp_path, tiny, monkeypatch):
+    array = picture(31, 17, {"LA": 2, "RGBA": 4, "RGB": 3}.get(mode, 1))
+    image = Pillow.fromarray({"1": array > 99, "deep": array.astype(np.uint16) * 257}.get(mode, array))
+    try:
+        (image.convert("P") if mode == "P" else image).save(tmp_path / f"x.{ending}", lossless=True)
+    except OSError:
+        pytest.skip(f"a {ending} holds no {mode}")
+    found = pixels.read(tmp_path / f"x.{ending}", LIMIT)
+    assert isinstance(found, stored.Stored)
+    monkeypatch.setattr(stored, "LARGE", 10**9)
+    whole = pixels.read(tmp_path / f"x.{ending}", LIMIT)
+    assert isinstance(whole, np.ndarray)
+    channels = 4 if mode in ("LA", "RGBA") else 3
+    np.testing.assert_array_equal(np.asarray(pixels.fit(found, channels, None)), pixels.fit(whole, channels, None))
+    np.testing.assert_array_equal(pixels.fit(found, 1, 13), pixels.fit(whole, 1, 13))
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_large_pictures_stand_upright(tag, ending, tmp_path, tiny, monkeypatch):
+    exif = Pillow.Exif()
+    exif[0x0112] = tag
+    Pillow.fromarray(picture(31, 17)).save(tmp_path / f"x.{ending}", exif=exif)
+    found = pixels.read(tmp_path / f"x.{ending}", LIMIT)
+    monkeypatch.setattr(stored, "LARGE", 10**9)
+    np.testing.assert_array_equal(np.asarray(found), pixels.read(tmp_path / f"x.{ending}", LIMIT))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, bool])
+def test_arrays_in_files_are_pictures(order, kind, tmp_path, tiny):
+    array = picture(31, 17)
+    array = {np.uint16: array * np.uint16(257), np.float32: array / np.float32(255), bool: array > 99}.get(kind, array)
+    np.save(tmp_path / "x.npy", np.asarray(array, order=order))
+    found = pixels.read(tmp_path / "x.npy", LIMIT)
+    assert isinstance(found, stored.Stored)
+    np.testing.assert_array_equal(np.asarray(found), pixels.scaled(array))
+    assert pixels.size(tmp_path / "x.npy", LIMIT) == (31, 17)
+    np.save(tmp_path / "grey.npy", array[..., 0])
+    np.testing.assert_array_equal(
+        np.asarray(pixels.read(tmp_path / "grey.npy", LIMIT))[..., 0], pixels.scaled(array)[..., 0]
+    )
+    np.save(tmp_path / "small.npy", array[:3, :2])
+    assert isinstance(pixels.read(tmp_path / "small.npy", LIMIT), np.ndarray)
+
+
+def test_what_is_wrong_with_a_large_picture_is_said(tmp_path, tiny):
+    buffer = io.BytesIO()
+    Pillow.fromarray(picture(310, 170)).save(buffer, "png")
+    (tmp_path / "cut.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(Unreadable, match=r"cut\.png: damaged or cut short"):
+        pixels.read(tmp_path / "cut.png", LIMIT)
+    Pillow.fromarray(picture(31, 17)).save(tmp_path / "x.bmp")
+    with pytest.raises(Unreadable, match="a BMP of this size came, expected PNG, JPEG, TIFF, WEBP"):
+        pixels.read(tmp_path / "x.bmp", LIMIT)
+    Pillow.fromarray(picture(31, 17, 4), "CMYK").save(tmp_path / "x.tiff")
+    with pytest.raises(Unreadable, match="cmyk of this size came"):
+        pixels.read(tmp_path / "x.tiff", LIMIT)
+    np.save(tmp_path / "bright.npy", picture(31, 17) / 200)
+    with pytest.raises(Unreadable, match=r"bright\.npy: floats from"):
+        pixels.read(tmp_path / "bright.npy", LIMIT)
+    np.save(tmp_path / "x.npy", picture(31, 17))
+    with pytest.raises(Unreadable, match="17 × 31 pixels, over max_pixels = 500"):
+        pixels.read(tmp_path / "x.npy", 500)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
+    with pytest.raises(Unreadable, match=r"cut\.npy: cannot be read .* more than there is"):
+        pixels.read(tmp_path / "cut.npy", LIMIT)
+
+
+def model_of(*fields):
+    torch.manual_seed(0)
+    target = Field("y", "category", "target", ("y",), {**modality(Field("y", "category", "target", ("y",))).options})
+    target = target.with_options(categories=["a", "b"], class_weights=[1.0, 1.0])
+    config = PerceiverIOConfig(12, 10, num_latents=5, latent_channels=16, self_attends_per_block=1)
+    return Model(Schema((*fields, target)), config).eval()
+
+
+def image_field(**options):
+    field = Field("x", "image", "input", ("x",))
+    known = {"channels": 3, "patch": 4, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.3]}
+    return field.with_options(**{**modality(field).options, **known, **options})
+
+
+@pytest.mark.parametrize("sizes", [[(31, 17)], [(31, 17), (7, 2), (20, 29)]], ids=str)
+def test_a_picture_in_a_file_has_the_tokens_answers_and_gradients_of_one_in_memory(sizes, tiny):
+    field = image_field()
+    model, kind = model_of(field), modality(field)
+    examples = [picture(h, w, seed=h) for h, w in sizes] + [None]
+    files = [None if one is None else stored.store([one]) if len(one) > 9 else one for one in examples]
+    label = {"y": torch.zeros(len(examples), dtype=torch.long)}
+    found = []
+    for given in (examples, files):
+        batch = {"x": kind.collate(field, given), "y": {**label, "index": label["y"]}}
+        outputs = model(batch)["y"]
+        found.append(
+            (outputs, torch.autograd.grad(outputs.square().sum(), list(model.parameters()), allow_unused=True))
+        )
+    assert len(model.pieces(batch)) > 3
+    array, mask = model.read({"x": kind.collate(field, examples)})
+    chunks = model.pieces(batch)
+    arrays, masks = zip(*(chunks.chunk(i) for i in range(len(chunks))), strict=True)
+    assert torch.equal(torch.cat(masks, 1), mask)
+    torch.testing.assert_close(torch.cat(arrays, 1), array, atol=1e-6, rtol=0)
+    (whole, expected), (streamed, got) = found
+    torch.testing.assert_close(streamed, whole, atol=1e-6, rtol=0)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
