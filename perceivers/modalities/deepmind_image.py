@@ -24,6 +24,7 @@ from perceivers.modalities.image import Image, lit, moved
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
 from perceivers.published import pictures
 from perceivers.published.inputs import FourierPositions, LearnedInputs, PixelInputs, StemInputs
+from perceivers.stored import bands
 
 IMAGE = Image()
 SAMPLE = 200  # pictures of train that `fit` reads
@@ -95,7 +96,7 @@ class DeepmindImage(Deepmind):
         if picture is None:
             return None
         picture = pixels.fit(picture, channels_read(field), None)
-        eight = np.round(255 * pixels.as_float(picture)).astype(np.uint8)
+        eight = np.concatenate([np.round(255 * pixels.as_float(band)).astype(np.uint8) for band in bands(picture)])
         crop_and_resize, side = source(field).crop_and_resize, field.options["side"]
         if eight.shape[2] == 3:
             return crop_and_resize(eight, side)
@@ -139,7 +140,8 @@ class DeepmindImage(Deepmind):
         picture = pixels.read(cell, field.options["max_pixels"])
         if picture is None:
             return Plain("–")
-        shown = np.asarray(pixels.as_picture(pixels.fit(picture, channels_read(field), DRAWN)).convert("RGB"))
+        shown = np.asarray(pixels.fit(picture, channels_read(field), DRAWN))
+        shown = np.asarray(pixels.as_picture(shown).convert("RGB"))
         return on_picture(shown, weights.mean(0))
 
     def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
