@@ -10,7 +10,7 @@ from perceivers import baselines as module
 from perceivers.baselines import Baselines, baselines
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput
-from perceivers.modalities import MODALITIES, metrics
+from perceivers.modalities import MODALITIES, features, metrics
 
 
 class Stand:
@@ -226,3 +226,10 @@ def test_other_rows_are_not_paired():
     assert given.against("mae", np.zeros(5), np.arange(1, 6)) == given.metrics
     assert given.against("mae", np.zeros(4), np.arange(4)) == given.metrics
     assert Baselines(given.metrics, np.array([], int), {}).against("mae", np.zeros(5), np.arange(5)) == given.metrics
+
+
+def test_a_text_of_ten_megabytes_is_read_as_far_as_its_first_bytes():
+    words = np.frombuffer(b"some words and others " * 460_000, np.uint8)
+    other = np.frombuffer(b"nothing like it", np.uint8)
+    whole, cut = (features.texts().fit_transform([one, other, None]) for one in (words, words[: features.READ_BYTES]))
+    assert (whole != cut).nnz == 0

@@ -74,7 +74,7 @@ def test_max_bytes_is_the_99th_percentile_of_train():
         text_field(["a"], max_bytes="all")
 
 
-@given(st.integers(1, 40), st.integers(0, 300), st.floats(0, 1, exclude_max=True))
+@given(st.integers(2, 40), st.integers(0, 300), st.floats(0, 1, exclude_max=True))
 def test_windows_cover_a_text_and_overlap(max_bytes, length, uniform):
     field, example = text_field(max_bytes=max_bytes), np.arange(length) % 251
     windows = TEXT.windows(field, example)
@@ -91,6 +91,17 @@ def test_windows_cover_a_text_and_overlap(max_bytes, length, uniform):
     crop = TEXT.crop(field, example, uniform)
     assert len(crop) == min(length, max_bytes)
     assert crop.tobytes() in example.tobytes()
+
+
+def test_of_a_very_long_text_so_many_windows_are_read_and_it_is_said():
+    field, example = text_field(max_bytes=100), np.zeros(10**7, np.uint8)
+    example[-1] = 1
+    windows = TEXT.windows(field, example)
+    assert len(windows) == 256
+    assert {len(window) for window in windows} == {100}
+    assert windows[-1][-1] == 1
+    assert TEXT.remarks(field, example) == ("so long that 256 windows of it are read, evenly spread",)
+    assert TEXT.remarks(field, example[:25_600]) == ()
 
 
 def test_crops_reach_both_ends():

@@ -19,6 +19,7 @@ from perceivers.data.randomness import permutation, uniform
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table, resolve
 from perceivers.errors import BadInput, Unreadable
+from perceivers.terminal import counted
 
 CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
 BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
@@ -89,7 +90,8 @@ class Column:
         self.table, self.field, self.reader = table, field, reader
         self.cells = cells(table, field)
         self.kept: dict[int, Any] = {}
-        self.remarks: dict[str, set[int]] = {}
+        self.remarks: dict[str, set[int]] = {}  # the first few of each kind, each with its rows;
+        self.remarkable: set[int] = set()  # the rows of all others
         self.room = CACHE_BYTES
         self.all = None
         if not field.names_files:
@@ -99,7 +101,7 @@ class Column:
                 self.all = None  # some cell is at fault: reading one by one finds which
         if self.all is not None:
             for row, remark in reader.remarks_on_all(field, self.cells, self.all):
-                self.remarks.setdefault(remark, set()).add(row)
+                self._note(row, remark)
 
     def cell(self, row: int) -> Any:
         """A value, or a path inside the table's folder. Raises Unreadable."""
@@ -125,12 +127,18 @@ class Column:
         except Unreadable as error:
             raise Unreadable(self._at(row, str(error))) from error
         for remark in self.reader.remarks(self.field, example):
-            self.remarks.setdefault(remark, set()).add(row)
+            self._note(row, remark)
         size = getattr(example, "nbytes", 64)
         if self.room >= size:
             self.room -= size
             self.kept[row] = example
         return example
+
+    def _note(self, row: int, remark: str) -> None:
+        if remark in self.remarks or len(self.remarks) < MOST_REMARKS:
+            self.remarks.setdefault(remark, set()).add(row)
+        else:
+            self.remarkable.add(row)
 
     def match(self, row: int, examples: Mapping[str, Any]) -> None:
         """Raises Unreadable, with the same, where the example does not go with the others of its row."""
@@ -189,11 +197,11 @@ class Rows:
         """What a person should know of how the rows so far were read, a line each; of one field at most five."""
         lines = []
         for name, column in self.columns.items():
-            for remark, rows in list(column.remarks.items())[:MOST_REMARKS]:
-                count = f"{len(rows):,} row{'s' * (len(rows) > 1)}, such as row {min(rows) + 1}"
+            for remark, rows in column.remarks.items():
+                count = f"{counted(len(rows), 'row')}, such as row {min(rows) + 1}"
                 lines.append(f"{name}: {remark} ({count})")
-            if (more := len(column.remarks) - MOST_REMARKS) > 0:
-                lines.append(f"{name}: and {more:,} more remarks of this kind")
+            if column.remarkable:
+                lines.append(f"{name}: and more remarks of this kind ({counted(len(column.remarkable), 'row')})")
         return lines
 
     def read_sample(self, rows: np.ndarray, seed: int) -> None:

@@ -22,7 +22,7 @@ from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
-from perceivers.modalities.windows import piece, starts, windows
+from perceivers.modalities.windows import piece, remarks, starts, windows
 
 HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
 LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
@@ -127,6 +127,9 @@ class Audio(Modality):
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `seconds`, the last one flush with the end."""
         return windows(example, _longest(field))
+
+    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+        return remarks(example, _longest(field))
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         return piece(example, _longest(field), uniform)

@@ -23,6 +23,7 @@ from perceivers.modalities.text import decode
 from perceivers.modalities.waveform import log_mel
 
 MOST_TERMS = 20_000
+READ_BYTES = 2**17  # of a text: its n-grams take 300 times its bytes
 OWN_SIDE, SIDE = 32, 16
 CLIP = (4, 8, 8)
 STEPS = 64
@@ -33,7 +34,7 @@ MOST_BLOCKS = 1_024
 
 
 def texts() -> Pipeline:
-    """Bytes → TF-IDF of words and of character 2- to 5-grams within words."""
+    """Bytes → TF-IDF of words and of character 2- to 5-grams within words, of the first 131,072 bytes."""
     words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", max_features=MOST_TERMS, sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=MOST_TERMS, sublinear_tf=True)
     return make_pipeline(FunctionTransformer(_decode_all), make_union(words, characters))
@@ -49,7 +50,7 @@ def _shown(examples: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
 
 
 def _decode_all(examples: Sequence[np.ndarray | None]) -> list[str]:
-    return [decode(example) for example in examples]
+    return [decode(None if example is None else example[:READ_BYTES]) for example in examples]
 
 
 def numbers(columns: int) -> FunctionTransformer:

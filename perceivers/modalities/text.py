@@ -31,7 +31,7 @@ from perceivers.modalities.base import (
     positive,
 )
 from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
-from perceivers.modalities.windows import piece, starts, windows
+from perceivers.modalities.windows import piece, remarks, starts, windows
 
 LEAST_BYTES, MOST_BYTES = 16, 8_192
 PATCH = 4  # bytes a token
@@ -86,6 +86,9 @@ class Text(Modality):
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `max_bytes`, the last one flush with the end."""
         return windows(example, field.options["max_bytes"])
+
+    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+        return remarks(example, field.options["max_bytes"])
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         return piece(example, field.options["max_bytes"], uniform)

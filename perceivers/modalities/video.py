@@ -33,7 +33,7 @@ from perceivers.modalities.base import (
 from perceivers.modalities.image import lit, moved
 from perceivers.modalities.shaded import Picture, Plain, Shaded, img, shades
 from perceivers.modalities.video_input import FRAMES, VideoInput
-from perceivers.modalities.windows import piece, starts, windows
+from perceivers.modalities.windows import piece, remarks, starts, windows
 
 HEADERS, SAMPLE = 200, 50  # clips of train of which `fit` reads the header, and the frames
 USUAL_FRAMES, MOST_FRAMES = 16, 32  # of a clip of the median length, and of a window
@@ -136,6 +136,9 @@ class Video(Modality):
     def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
         """Overlapping windows of `frames`, the last one flush with the end."""
         return windows(example, field.options["frames"])
+
+    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+        return remarks(example, field.options["frames"])
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         return piece(example, field.options["frames"], uniform)

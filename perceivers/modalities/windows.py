@@ -6,14 +6,23 @@ Not concerned with what is in them.
 import numpy as np
 
 OVERLAP = 8  # neighbouring windows share 1/8
+MOST = 256  # windows of one example: a cell of ten megabytes must not take minutes
 
 
 def starts(length: int, longest: int) -> list[int]:
-    """Where the windows of something so long begin."""
+    """Where the windows of something so long begin; where they would be over 256, so many, evenly spread."""
     if length <= longest:
         return [0]
     last = length - longest
-    return [*range(0, last, longest - longest // OVERLAP), last]
+    begins = [*range(0, last, longest - longest // OVERLAP), last]
+    return begins if len(begins) <= MOST else np.linspace(0, last, MOST).astype(int).tolist()
+
+
+def remarks(example: np.ndarray | None, longest: int) -> tuple[str, ...]:
+    """What a person should know where not all of an example is read."""
+    if example is None or len(example) <= MOST * longest:
+        return ()
+    return (f"so long that {MOST} windows of it are read, evenly spread",)
 
 
 def windows(example: np.ndarray | None, longest: int) -> list[np.ndarray | None]:
