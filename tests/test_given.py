@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, mean_absolute_error, r2_score
 
 import perceivers as pv
@@ -16,6 +18,7 @@ from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import MODALITIES, modality, per_point_metrics
 from perceivers.modalities.given import CHUNK
+from perceivers.modalities.given_queries import surroundings
 
 RNG = np.random.default_rng(0)
 
@@ -223,3 +226,32 @@ def test_inspect_recognises_lists_as_long_as_clouds(tmp_path):
         "height": "point_value",
     }
     assert "a class for each" in found["part"].reason
+
+
+def test_what_surrounds_a_point_is_that_of_numpy_and_turns_along():
+    cloud, features = RNG.normal(size=(1, 307, 3)), RNG.normal(size=(1, 307, 2))
+    there = torch.ones(1, 307, dtype=torch.bool)
+    there[0, 211:] = False
+
+    def described(points):
+        part = {"points": points, "mask": there, "asked": points[:, :5], "features": features}
+        return surroundings({name: torch.as_tensor(array) for name, array in part.items()})
+
+    near, mean, spread, wide, *_ = (one[0].numpy() for one in described(cloud))
+    tree = KDTree(cloud[0, :211])
+    size = np.sqrt((cloud[0, :211] ** 2).sum(1).mean())
+    for row, (distance, index) in enumerate(zip(*tree.query(cloud[0, :5], 16), strict=True)):
+        reach = size * np.sqrt(16 / 211)
+        values = np.linalg.eigvalsh(np.cov(cloud[0, index].T, bias=True)) / reach**2
+        np.testing.assert_allclose(near[row, :3], (cloud[0, index].mean(0) - cloud[0, row]) / reach, atol=1e-9)
+        np.testing.assert_allclose(near[row, 4], distance.max() / reach)
+        np.testing.assert_allclose(near[row, 5:8], np.sqrt(values), rtol=1e-6)
+        np.testing.assert_allclose(near[row, 8:11], values / values.sum(), rtol=1e-6)
+        np.testing.assert_allclose(mean[row], features[0, index].mean(0))
+        np.testing.assert_allclose(spread[row], features[0, index].std(0))
+    assert (wide[:, 4] > 0.5).all()
+    turn = Rotation.random(random_state=0).as_matrix()
+    turned = described(cloud @ turn.T)[0][0].numpy()
+    np.testing.assert_allclose(turned[:, 3:11], near[:, 3:11], atol=1e-6)
+    for at in (slice(0, 3), slice(11, 14)):
+        np.testing.assert_allclose(turned[:, at], near[:, at] @ turn.T, atol=1e-6)

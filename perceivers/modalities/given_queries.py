@@ -6,60 +6,84 @@ Not concerned with which points are asked (`given.py`), nor with metrics (`per_p
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, gelu, relu
+from torch.nn.functional import cross_entropy, gelu
 
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Batch, Part, Target
-from perceivers.modalities.points_input import HIDDEN, REACH, SURFACE, WIDTH, at, surface
+from perceivers.modalities.points_input import REACH, at, nearest
 
-NEAR = 16  # points around a point that its query sees
+SCALES = (16, 48)  # points of the near and of the wider surrounding that a query sees
+SURROUNDING = 15  # numbers that `surrounding` says of either, without features
 NUM_BANDS, RESOLUTION = 12, 48
 
 
 class PointQueries(nn.Module):
-    """Points → queries (b o e): the Fourier features of where a point lies, its own features, and the maximum over the
-    16 nearest points that are read of what a small network makes of each (as `PointsInput` has it).
+    """Points → queries (b o e): a small network of all that is known of a point without the latents (as the queries of
+    optical flow are, Perceiver IO, section 4.3): the Fourier features of where it lies, its own features, and how the
+    16 and the 48 nearest points that are read lie about it.
 
     A query depends on its own point and on the cloud alone, not on what else is asked.
     """
 
     def __init__(self, features: int, channels: int):
         super().__init__()
-        self.near = linear(6 + SURFACE + features, HIDDEN)
-        self.pooled = linear(HIDDEN, WIDTH)
-        self.to_channels = linear(WIDTH, channels)
-        self.own = linear(fourier_channels(3, NUM_BANDS) + features, channels)
+        known = fourier_channels(3, NUM_BANDS) + features + len(SCALES) * (SURROUNDING + 2 * features)
+        self.known = linear(known, 2 * channels)
+        self.to_channels = linear(2 * channels, channels)
         self.field = LearnedArray(1, channels)
 
     def forward(self, part: Part) -> Float[Tensor, "b o e"]:
-        asked = part["asked"]
-        with torch.autocast(asked.device.type, enabled=False):
-            near, known = self._neighbourhood(part)
-            place = (asked / REACH).clamp(-2, 2)
-            own = torch.cat([fourier_features(place, NUM_BANDS, 3 * [RESOLUTION]), part["asked_features"]], dim=-1)
-        x = self.pooled(relu(self.near(near))).masked_fill(~known.unsqueeze(-1), -torch.inf).amax(2)
-        x = gelu(x.masked_fill(~known.any(2, keepdim=True), 0))
-        return self.to_channels(x) + self.own(own) + self.field(1)
+        with torch.autocast(part["asked"].device.type, enabled=False):  # neighbours differ by less than bf16 can tell
+            place = fourier_features((part["asked"] / REACH).clamp(-2, 2), NUM_BANDS, 3 * [RESOLUTION])
+            known = torch.cat([place, part["asked_features"], *surroundings(part)], dim=-1)
+        return self.to_channels(gelu(self.known(known))) + self.field(1)
 
-    def _neighbourhood(self, part: Part) -> tuple[Float[Tensor, "b o k f"], Bool[Tensor, "b o k"]]:
-        """What is known of each of the nearest points, and which are there. The unit is the distance at which so many
-        points are found, were the cloud a sheet.
-        """
-        points, there, asked = part["points"], part["mask"], part["asked"]
-        count = there.sum(1).clamp(min=1)
-        distance = torch.cdist(asked, points).masked_fill(~there[:, None], torch.inf)
-        found = distance.topk(min(NEAR, points.shape[1]), largest=False, sorted=False)
-        known = found.values.isfinite()
-        size = ((points.square().sum(-1) * there).sum(1) / count).sqrt().clamp(min=1e-6)
-        reach = size * (NEAR / count).sqrt()
-        places = at(points, found.indices)
-        about = (places - asked.unsqueeze(2)) / reach[:, None, None, None]
-        piece = surface(about * known.unsqueeze(-1), known, asked)
-        return torch.cat([about, places / REACH, piece, at(part["features"], found.indices)], dim=-1), known
+
+@torch.no_grad()
+def surroundings(part: Part) -> list[Float[Tensor, "b o f"]]:
+    """What `surrounding` says of the nearest points of each asked one, and the mean and spread of their features."""
+    points, there, asked = part["points"], part["mask"], part["asked"]
+    near, known = nearest(asked, points, there, max(SCALES), in_order=True)
+    size = ((points.square().sum(-1) * there).sum(1) / there.sum(1).clamp(min=1)).sqrt().clamp(min=1e-6)
+    found = []
+    for scale in SCALES:
+        one, seen = near[..., :scale], known[..., :scale]
+        reach = size * (scale / there.sum(1).clamp(min=1)).sqrt()  # so far they would be, were the cloud a sheet
+        found.append(surrounding((at(points, one) - asked.unsqueeze(2)) / reach[:, None, None, None], seen, asked))
+        found += moments(at(part["features"], one), seen)
+    return found
+
+
+def surrounding(
+    about: Float[Tensor, "b o k 3"], known: Bool[Tensor, "b o k"], asked: Float[Tensor, "b o 3"]
+) -> Float[Tensor, "b o 15"]:
+    """How neighbours lie about a point: their middle, how far that is, how far they reach, how they spread along their
+    three axes and as shares of the whole, their normal, outwards, and how high the point stands on them (Weinmann et
+    al. 2015, "Semantic point cloud interpretation", section 3.2).
+    """
+    middle, _ = moments(about, known)
+    aside = (about - middle.unsqueeze(2)) * known.unsqueeze(-1)
+    covariance = einsum(aside, aside, "b o k i, b o k j -> b o i j") / known.sum(-1).clamp(min=1)[..., None, None]
+    spread, axes = torch.linalg.eigh(covariance)
+    spread, normal = spread.clamp(min=0), axes[..., 0]
+    outwards = (asked * normal).sum(-1, keepdim=True)
+    normal = torch.where(outwards < 0, -normal, normal)
+    reach = (about.norm(dim=-1) * known).amax(-1, keepdim=True)
+    shares = spread / spread.sum(-1, keepdim=True).clamp(min=1e-6)
+    height = -(middle * normal).sum(-1, keepdim=True)
+    return torch.cat([middle, middle.norm(dim=-1, keepdim=True), reach, spread.sqrt(), shares, normal, height], dim=-1)
+
+
+def moments(values: Float[Tensor, "b o k c"], known: Bool[Tensor, "b o k"]) -> list[Float[Tensor, "b o c"]]:
+    """Mean and standard deviation over the neighbours that are there; 0 where none is."""
+    count = known.sum(-1).clamp(min=1).unsqueeze(-1)
+    mean = (values * known.unsqueeze(-1)).sum(2) / count
+    squares = ((values - mean.unsqueeze(2)).square() * known.unsqueeze(-1)).sum(2) / count
+    return [mean, squares.sqrt()]
 
 
 class PerPoint(Target):

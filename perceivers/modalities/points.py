@@ -31,6 +31,7 @@ from perceivers.modalities.base import (
 from perceivers.modalities.cloud import Scatter
 from perceivers.modalities.point_files import Cloud
 from perceivers.modalities.points_input import PointsInput, farthest
+from perceivers.modalities.pose import rotation_of
 from perceivers.modalities.shaded import Plain, Shaded, shades
 
 SAMPLE = 200  # clouds of train that `fit` reads
@@ -39,7 +40,6 @@ SPARE = 4  # times as many are kept, so that each epoch sees others
 SMALLEST = 1e-12  # of a size: a single point has none
 ROTATIONS = ("all", "upright", "small", "none")
 ANGLE = 15.0  # degrees: a small rotation
-ISOTROPIC = 0.1  # train's clouds lie in all directions alike where their mean covariance is so near to a ball's
 SCALE, JITTER, DROP = 0.15, 0.01, 0.5  # at most: of the size, of the size, of the points
 NORMALS = ("nx", "ny", "nz")
 DRAWN = 300
@@ -50,8 +50,8 @@ class Points(Modality):
     `absolute` (where a cloud lies and how large it is are seen, in units of train; else each cloud is centred and
     scaled, and its size told), `features` (names of columns beside the coordinates; None: the colours, normals,
     intensity or unnamed columns that all clouds of train have, but for those in `without`), `rotation` in training
-    (all, upright: about z, small: 15 degrees, none; None: all where train's clouds lie in all directions alike, else
-    small); and of train: `centre`, `size` (mean and standard deviation of the log of the root mean square distance),
+    (all, upright: about z, small: 15 degrees, none; None: in the way that train's clouds are turned, by `rotation_of`);
+    and of train: `centre`, `size` (mean and standard deviation of the log of the root mean square distance),
     `feature_mean`, `feature_std`.
 
     An example is float32 (n, 3 + k), about the cloud's or train's centre, sorted: at most 4 · `points`, chosen by a
@@ -239,26 +239,18 @@ def _statistics(field: Any, clouds: Sequence[Cloud]) -> dict[str, Any]:
     centres = np.array([cloud.points.mean(0) for cloud in clouds])
     centre = np.array(field.options["centre"] or centres.mean(0))
     absolute = field.options["absolute"]
-    pairs = list(zip(clouds, centres, strict=True))
-    sizes = np.log([_size(cloud.points - (centre if absolute else own)) for cloud, own in pairs])
+    placed = [cloud.points - (centre if absolute else own) for cloud, own in zip(clouds, centres, strict=True)]
+    sizes = np.log([_size(points) for points in placed])
     normal = [name in NORMALS for name in names]
     return {
         "points": int(np.clip(np.percentile([len(cloud.points) for cloud in clouds], 90), FEWEST, MOST)),
         "features": names,
-        "rotation": "small" if absolute or not _isotropic(pairs) else "all",
+        "rotation": "small" if absolute else rotation_of([points / _size(points) for points in placed]),
         "centre": centre.tolist(),
         "size": [float(sizes.mean()), float(max(sizes.std(), 0.1))],
         "feature_mean": [0.0 if n else float(c.mean()) for n, c in zip(normal, columns, strict=True)],
         "feature_std": [1.0 if n else float(c.std()) or 1.0 for n, c in zip(normal, columns, strict=True)],
     }
-
-
-def _isotropic(clouds: Sequence[tuple[Cloud, np.ndarray]]) -> bool:
-    """Whether the clouds, each at size 1, spread in all directions alike on average, though each alone does not."""
-    scaled = [(cloud.points - centre) / _size(cloud.points - centre) for cloud, centre in clouds]
-    covariances = np.array([points.T @ points / len(points) for points in scaled])
-    spread, alone = np.linalg.eigvalsh(covariances.mean(0)), np.linalg.eigvalsh(covariances)
-    return bool(np.ptp(spread) < ISOTROPIC < np.ptp(alone, axis=1).mean())
 
 
 def _size(points: Float[np.ndarray, "n 3"]) -> float:

@@ -43,7 +43,7 @@ class PointsInput(nn.Module):
         with torch.autocast(points.device.type, enabled=False):  # neighbours differ by less than bf16 can tell
             chosen = farthest(points, there, min(CENTRES, points.shape[1]))
             centres = at(points, chosen)
-            near, known = neighbours(centres, points, there)
+            near, known = nearest(centres, points, there, NEIGHBOURS)
             near = torch.where(known, near, chosen.unsqueeze(-1))  # where there are too few, the centre once more
             places = at(points, near)
             mask = torch.arange(centres.shape[1], device=points.device) < there.sum(1, keepdim=True)
@@ -76,13 +76,17 @@ def farthest(points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"], count: i
 
 
 @torch.no_grad()
-def neighbours(
-    centres: Float[Tensor, "b m 3"], points: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"]
+def nearest(
+    centres: Float[Tensor, "b m 3"],
+    points: Float[Tensor, "b n 3"],
+    mask: Bool[Tensor, "b n"],
+    count: int,
+    in_order: bool = False,
 ) -> tuple[Int[Tensor, "b m k"], Bool[Tensor, "b m k"]]:
-    """The nearest points of each centre, and which of them are there."""
+    """The nearest points of each centre, if need be the nearest first, and which of them are there; k ≤ `count`."""
     squares = points.square().sum(-1).masked_fill(~mask, torch.inf)
     distance = torch.baddbmm(squares.unsqueeze(1), centres, points.mT, alpha=-2)  # but for the centre's own square
-    found = distance.topk(min(NEIGHBOURS, points.shape[1]), largest=False, sorted=False)
+    found = distance.topk(min(count, points.shape[1]), largest=False, sorted=in_order)
     return found.indices, found.values.isfinite()
 
 
