@@ -397,14 +397,21 @@ def test_a_card_keeps_names_from_becoming_markup():
 
 
 def test_reliability_counts_rows_by_how_sure_the_model_is():
-    confidence = np.array([0.55, 0.58, 0.91, 0.99, 1.0, 0.95])
+    confidence = np.array([0.55, 0.58, 0.94, 0.99, 1.0, 0.95])
     right = np.array([True, False, True, True, True, False])
     first, second = calibration.reliability(confidence, right)
     assert (first.n, second.n) == (2, 4)
-    assert (first.confidence, second.confidence) == (pytest.approx(0.565), pytest.approx(0.9625))
+    assert (first.confidence, second.confidence) == (pytest.approx(0.565), pytest.approx(0.97))
     assert (first.right, second.right) == (0.5, 0.75)
     assert second.low < 0.75 < second.high
     assert "75.0%" in calibration.panel(np.repeat(confidence, 4), np.repeat(right, 4))["sentence"]
+
+
+def test_the_curve_has_the_bins_of_the_calibration_error():
+    given = classes(k=4, n=500)
+    bins = calibration.reliability(given.answers.max(1), given.answers.argmax(1) == given.truth)
+    distance = sum(b.n * abs(b.right - b.confidence) for b in bins) / 500
+    assert distance == pytest.approx(given.metrics["ece"]["value"])
 
 
 def test_the_worst_slices_are_shown_first_and_the_clear_ones_marked(tmp_path):
