@@ -81,7 +81,7 @@ def folder(tmp_path_factory):
     for name in pictures:
         Image.fromarray(random.integers(0, 256, (5, 5), np.uint8)).save(folder / name)
     (folder / pictures[7]).write_text(EVIL)
-    pl.DataFrame(
+    frame = pl.DataFrame(
         {
             f"note {EVIL}": [f"{EVIL} {i} {EVIL}" for i in range(ROWS)],
             f"photo {EVIL}": pictures,
@@ -91,7 +91,9 @@ def folder(tmp_path_factory):
             f"class {EVIL}": random.choice([f"yes {EVIL}", f"no {EVIL}"], ROWS),
             f"price {EVIL}": random.normal(size=ROWS),
         }
-    ).write_csv(folder / f"{NAME}.csv")
+    )
+    frame.write_csv(folder / f"{NAME}.csv")
+    frame.head(2).write_csv(folder / "two.csv")
     training = Training(batch_size=8, precision="float32")
     targets = [f"class {EVIL}", f"price {EVIL}"]
     config = Config(size="tiny", steps=2, training=training)
@@ -122,8 +124,6 @@ def test_the_card_has_no_markup_of_theirs(folder):
 
 @pytest.mark.parametrize("ending", ["html", "svg"])
 def test_explanations_show_hostile_cells_as_text(folder, ending):
-    rows = pl.read_csv(folder.parent / f"{NAME}.csv", glob=False).head(2)
-    rows.write_csv(folder.parent / "two.csv")
     out = folder / f"found.{ending}"
     arguments = ["explain", str(folder), str(folder.parent / "two.csv"), "--out", str(out)]
     assert app(arguments, exit_on_error=False, print_error=False, result_action="return_value") == 0
