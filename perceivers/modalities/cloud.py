@@ -81,7 +81,7 @@ def coloured(
     order = np.argsort(scaled[:, SIDE_VIEW[2]])
     right, up = scaled[order][:, SIDE_VIEW[0]], scaled[order][:, SIDE_VIEW[1]]
     if truth.dtype.kind in "iu":
-        hues = [[_hue(one) for one in values[chosen][order]] for values in (truth, answer)]
+        hues = [[hue(one) for one in values[chosen][order]] for values in (truth, answer)]
         off = wrong[chosen][order].astype(float)
     else:
         span = max(float(np.ptp(truth)), 1e-12)
@@ -109,7 +109,7 @@ def _dots(left: int, right: np.ndarray, up: np.ndarray, fill: list[str]) -> str:
     )
 
 
-def _hue(index: int) -> str:
+def hue(index: int) -> str:
     """The colour of a class: as far from those before it as can be."""
     return f"hsl({210 + 137.5 * index:.0f} 65% 52%)"
 

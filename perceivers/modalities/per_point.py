@@ -4,6 +4,7 @@ Not concerned with clouds (`given.py`), with queries (`given_queries.py`), or wi
 (`per_point_rivals.py`).
 """
 
+import html
 import json
 from abc import abstractmethod
 from collections import Counter
@@ -21,12 +22,12 @@ from perceivers.modalities import per_point_metrics as metrics
 from perceivers.modalities import point_files
 from perceivers.modalities.base import Metrics, Modality, Part, Target, is_missing, one_column, one_of
 from perceivers.modalities.category import class_weights, label
-from perceivers.modalities.cloud import coloured
+from perceivers.modalities.cloud import coloured, hue
 from perceivers.modalities.given import Asked
 from perceivers.modalities.given_queries import PointClassTarget, PointValueTarget
 
 LEAST = 1e-12  # probability whose logarithm is taken
-SHOWN = 10  # categories in a message
+SHOWN = 10  # categories in a message, or named below a drawing
 COMMON: Mapping[str, Any] = {"source": None, "property": None, "files": False, "features": 0}
 
 
@@ -172,7 +173,10 @@ class PointClass(PerPoint):
     def compared(self, field: Any, answer: np.ndarray, truth: Any, example: Callable[[str], Any]) -> str:
         """The cloud with its true classes, with those that were answered, and where these are wrong."""
         said = answer.argmax(1)
-        return coloured(_points(example(field.options["source"])), truth, said, said != truth)
+        drawn = coloured(_points(example(field.options["source"])), truth, said, said != truth)
+        named = [(int(c), field.options["categories"][c]) for c in np.unique(np.r_[truth, said])[:SHOWN]]
+        names = (f'<span style="color: {hue(c)}">■</span> {html.escape(str(name))}' for c, name in named)
+        return f"{drawn}<br><small>{', '.join(names)}</small>"
 
     def _width(self, field: Any) -> int:
         return len(field.options["categories"])

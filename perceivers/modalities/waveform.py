@@ -15,8 +15,8 @@ from perceivers.modalities.filterbank import edges, triangles
 from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded, plain_axes
 
 WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram, which nothing covers
-MARKS, LEFT = 13, 34  # below it, for the seconds; on its left, for frequencies
-MARKED = (100, 300, 1_000, 3_000, 10_000, 30_000)  # Hz: about equally far apart by ear
+MARKS, LEFT = 13, 40  # below it, for the seconds; on its left, for frequencies
+MARKED = (300, 1_000, 3_000, 10_000)  # Hz: about equally far apart by ear
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
 SECONDS = 0.032
 
@@ -119,7 +119,7 @@ def _marks(rate: int) -> tuple[tuple[float, str], ...]:
     centres = edges(rate, BANDS)[1:-1]
     found = [hertz for hertz in MARKED if centres[0] <= hertz <= centres[-1]]
     places = np.interp(found, centres, (np.arange(BANDS) + 0.5) / BANDS)
-    return tuple((float(place), f"{hertz / 1_000:g} kHz") for place, hertz in zip(places, found, strict=True))
+    return tuple((float(place), f"{hertz:,} Hz") for place, hertz in zip(places, found, strict=True))
 
 
 def _resized(values: Float[np.ndarray, "n *rest"], size: int) -> Float[np.ndarray, "k *rest"]:

@@ -63,6 +63,7 @@ def section(summary: Summary, result: TargetResult) -> dict[str, Any]:
         "verdict": verdict.verdict(metrics, result.baselines),
         "bars": verdict.bars(field, metrics, result.baselines),
         "metrics": _metrics_table(result),
+        "points": "points" in metrics,
         "notes": [f"{name}: {found['note']}" for name, found in result.baselines.items() if "note" in found],
         "slices": fails.slices(result),
         "looks": looks.looks(summary, result, panels.explained),

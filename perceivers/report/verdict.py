@@ -86,10 +86,13 @@ def headline_sentence(field: Field, metrics: Metrics) -> str:
     name, n = headline(metrics), metrics["n"]
     interval = interval_text(name, metrics[name])
     around = f"95 % interval {interval}, " if interval else ""
-    r2 = metrics["r2"]["value"] if name == "mae" and "r2" in metrics else None
-    explained = "" if r2 is None else f" R² is {value_text('r2', r2, field)}."
+    more = {"mae": ("r2", "R² is"), "mse": ("mae", "In its own units it is off by")}.get(name)
+    beside = ""
+    if more is not None and more[0] in metrics and metrics[more[0]]["value"] is not None:
+        average = " on average" if name == "mse" else ""
+        beside = f" {more[1]} {value_text(more[0], metrics[more[0]]['value'], field)}{average}."
     few = " With so few test rows the interval is wide." if n < FEW else ""
-    return f"The model {_reaches(name, metrics, field)} ({around}n\u00a0=\u00a0{n:,}).{explained}{few}"
+    return f"The model {_reaches(name, metrics, field)} ({around}n\u00a0=\u00a0{n:,}).{beside}{few}"
 
 
 def _reaches(name: str, metrics: Metrics, field: Field) -> str:
@@ -101,9 +104,8 @@ def _reaches(name: str, metrics: Metrics, field: Field) -> str:
         return f"is right{all_labels} in {value} of the test rows"
     if name == "mae":
         return f"is off by {value} on average"
-    if name == "mse" and "mae" in metrics:
-        off = value_text("mae", metrics["mae"]["value"], field)
-        return f"has a mean squared error of {value} on standardised values, and is off by {off} on average"
+    if name == "mse":
+        return f"has a mean squared error of {value} on standardised values"
     return f"reaches {NAMES.get(name, name)} {value}"
 
 

@@ -134,7 +134,7 @@ def write(
         notes=notes,
         unreadable=list(failed.values())[:20],
         cell=lambda name, row: _draw(rows, name, row),
-        row_name=lambda row: f"row {row + 1}",
+        row_name=lambda row: _row_name(data, row),
         example=lambda name, row: rows.columns[name][row],
         versions=versions(),
     )
@@ -191,6 +191,16 @@ def _target(e: Evaluation, rows: Rows, found: dict[str, Metrics], explainer: Exp
         lambda row: explainer.explain(name, row),
         method(explainer.model, e.field),
     )
+
+
+def _row_name(data: Any, row: int) -> str:
+    """`row 3`; of a forecast the series and the last time that is read."""
+    long = data.schema.long
+    if long is None or long.horizon is None:
+        return f"row {row + 1}"
+    cells = data.table.frame.row(row, named=True)
+    named = [] if long.series is None else [f"{cells[long.series]}"]
+    return ", ".join([*named, f"after {cells[long.time]}"])
 
 
 def _draw(rows: Any, name: str, row: int) -> str:
