@@ -5,7 +5,7 @@ Not concerned with what stands in the columns.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import ipc, parquet
 
 from perceivers.data.ipc_sizes import MARK, messages, unpacked_size
+from perceivers.data.parquet_sizes import Unpacked, unpacked
 from perceivers.data.tensors import without_tensors
 from perceivers.errors import BadInput
 
@@ -30,10 +31,11 @@ def read_parquet(path: Path) -> pl.DataFrame:
 
     def read(file: Any) -> pa.Table:
         opened = parquet.ParquetFile(file)
-        _check_size(path, opened.metadata.num_rows, _cells(opened.metadata))
-        repeated = [i for i in range(opened.metadata.num_columns) if _may_repeat(opened.metadata, i)]
-        if repeated:
-            _check_size(path, opened.metadata.num_rows, _strings(file, opened.metadata, repeated))
+        metadata = opened.metadata
+        pages = [_pages(path, metadata, i) for i in range(metadata.num_columns)]
+        _check_size(path, metadata.num_rows, _cells(opened, pages))
+        if repeated := [i for i, of_column in enumerate(pages) if _may_repeat(of_column)]:
+            _check_size(path, metadata.num_rows, _strings(file, metadata, repeated))
         return opened.read()
 
     return _table(path, "parquet", read)
@@ -97,20 +99,44 @@ def _check_size(path: Path, rows: int | None, needed: float) -> None:
         )
 
 
-def _chunks(metadata: parquet.FileMetaData, column: int) -> list[parquet.ColumnChunkMetaData]:
-    return [metadata.row_group(i).column(column) for i in range(metadata.num_row_groups)]
+def _pages(path: Path, metadata: parquet.FileMetaData, column: int) -> list[Unpacked]:
+    """What the pages of a column declare, for each row group."""
+    with path.open("rb") as file:
+        return [unpacked(file, metadata.row_group(i).column(column)) for i in range(metadata.num_row_groups)]
 
 
-def _cells(metadata: parquet.FileMetaData) -> float:
-    """Bytes of a Parquet file's cells, by its footer; strings that repeat count as their places alone."""
-    chunks = (chunk for i in range(metadata.num_columns) for chunk in _chunks(metadata, i))
-    return sum(chunk.num_values * WIDTHS.get(chunk.physical_type, 16) for chunk in chunks)
+def _cells(opened: parquet.ParquetFile, pages: Sequence[Sequence[Unpacked]]) -> float:
+    """Bytes of all cells, by the headers of their pages; strings that repeat count as their places alone."""
+    total, rows = 0.0, opened.metadata.num_rows
+    places = [place for field in opened.schema_arrow for place in _places(field.type)]
+    for i, (of_column, (fixed, varies)) in enumerate(zip(pages, places, strict=True)):
+        leaf = opened.metadata.schema.column(i)
+        width = WIDTHS.get(leaf.physical_type) or max(leaf.length, 16)
+        values = sum(chunk.values for chunk in of_column)
+        total += width * (values * fixed if varies else max(values, rows * fixed))
+        if leaf.physical_type == "BYTE_ARRAY":
+            total += sum(chunk.size for chunk in of_column)
+    return total
 
 
-def _may_repeat(metadata: parquet.FileMetaData, column: int) -> bool:
+def _places(kind: pa.DataType, fixed: int = 1, varies: bool = False) -> Iterator[tuple[int, bool]]:
+    """Of each column that a type is stored as: how many places a missing value takes, as in lists of fixed size, and
+    whether lists of any size stand above it.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        yield from _places(kind.storage_type, fixed, varies)
+    elif pa.types.is_fixed_size_list(kind):
+        yield from _places(kind.value_type, fixed * kind.list_size, varies)
+    elif kind.num_fields:
+        for i in range(kind.num_fields):
+            yield from _places(kind.field(i).type, fixed, varies or not pa.types.is_struct(kind))
+    else:
+        yield fixed, varies
+
+
+def _may_repeat(pages: Sequence[Unpacked]) -> bool:
     """Whether strings of a column, which stand once in the file, may fill the memory when each row has its own."""
-    chunks = [chunk for chunk in _chunks(metadata, column) if chunk.physical_type == "BYTE_ARRAY"]
-    most = sum(chunk.num_values * chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
+    most = sum(chunk.values * chunk.repeated for chunk in pages)
     return most > SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -128,6 +154,8 @@ def _string_bytes(array: pa.Array) -> int:
         return pc.call_function("sum", [lengths.take(array.indices)]).as_py() or 0
     if pa.types.is_struct(array.type):
         return sum(map(_string_bytes, array.flatten()))
+    if pa.types.is_map(array.type):
+        return _string_bytes(array.keys) + _string_bytes(array.items)
     return _string_bytes(array.flatten()) if array.type.num_fields else 0
 
 
