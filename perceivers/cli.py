@@ -10,6 +10,7 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 
 from perceivers import __version__
+from perceivers.commands.bench import bench
 from perceivers.commands.evaluate import evaluate
 from perceivers.commands.explain import explain
 from perceivers.commands.export import export
@@ -30,6 +31,7 @@ app = App(
 )
 for _command in (inspect, train, evaluate, models, export):
     app.command(_command)
+app.command(bench, usage="Usage: perceivers bench [OPTIONS] [WHAT...]")
 app.command(explain, usage="Usage: perceivers explain [OPTIONS] MODEL INPUT...")
 app.command(predict, usage="Usage: perceivers predict [OPTIONS] MODEL INPUT...")
 

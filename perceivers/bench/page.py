@@ -1,0 +1,142 @@
+"""The measured rows as lines for a person, and as a page with pictures.
+
+Not concerned with how a number was found (`summary.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import geometric_mean
+
+from perceivers.bench import growth
+from perceivers.bench.store import Store
+from perceivers.bench.summary import Comparison, comparisons, limits, mean_ratio
+from perceivers.errors import BadInput
+from perceivers.files import check_place, write_atomic
+
+FIGURES = "figures"
+TITLES = {
+    "published": "The six published models",
+    "clip": "A whole clip of the autoencoder",
+    "training": "Training",
+    "others": "Packages without published weights",
+}
+PRECISIONS = {"float32": "exact, float32", "fast": "fast, bfloat16"}
+
+
+def check(path: Path) -> None:
+    """Raises BadInput where no page could be written: asked before anything begins."""
+    if path.suffix != ".md":
+        raise BadInput(f"--write {path}: a page is written as Markdown: give a name that ends in .md")
+    check_place(path)
+
+
+def lines(found: Sequence[Comparison]) -> list[str]:
+    """A line for each row, then the means."""
+    out = []
+    for one in found:
+        against = "" if one.ratio is None else f"  {one.row['rival']} {one.theirs_s:.4g} s  ratio {ratio(one)}"
+        peaks = (
+            gigabytes(one.peak) if one.theirs_peak is None else f"{gigabytes(one.peak)} ({gigabytes(one.theirs_peak)})"
+        )
+        out.append(
+            f"{one.model}, {one.row['precision']}: {one.ours_s:.4g} s{against}  limit {one.share:.0%}  {peaks} GB"
+        )
+    for precision, group in by_precision(of(found, "published")).items():
+        out.append(means(precision, group))
+    return out
+
+
+def means(precision: str, group: Sequence[Comparison]) -> str:
+    """The geometric means over models."""
+    ratio = mean_ratio(group)
+    against = "" if ratio is None else f"{ratio:.2f} times as fast as transformers, "
+    return f"{precision}, geometric means: {against}{geometric_mean(one.share for one in group):.0%} of the limit"
+
+
+def of(found: Iterable[Comparison], what: str) -> list[Comparison]:
+    """The rows of one kind."""
+    return [one for one in found if one.row["what"] == what]
+
+
+def by_precision(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """Rows by their precision, in order."""
+    groups: dict[str, list[Comparison]] = {}
+    for one in found:
+        groups.setdefault(one.row["precision"], []).append(one)
+    return groups
+
+
+def ratio(one: Comparison) -> str:
+    """The median and its extremes."""
+    return f"{one.ratio:.2f} ({one.low:.2f} to {one.high:.2f})"
+
+
+def gigabytes(size: float | None) -> str:
+    """Bytes in GB."""
+    return "–" if size is None else f"{size / 1e9:.2f}"
+
+
+def write(path: Path, store: Store) -> None:
+    """The page, and its pictures in `figures/` beside it."""
+    found = comparisons(store.rows.values())
+    parts = [_head(store)]
+    for what, title in TITLES.items():
+        if rows := of(found, what):
+            parts += [f"## {title}", *_tables(rows)]
+    if rows := of(found, "growth"):
+        (path.parent / FIGURES).mkdir(exist_ok=True)
+        write_atomic(path.parent / FIGURES / "growth.svg", growth.picture(rows))
+        parts += ["## Growth", growth.text(rows), f"![Seconds and memory over sizes]({FIGURES}/growth.svg)"]
+    write_atomic(path, "\n\n".join(parts) + "\n")
+
+
+def _head(store: Store) -> str:
+    machine = store.machine
+    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {p}" for p, rate in limits(store.rows.values()).items())
+    return (
+        "# Performance\n\n"
+        "Written by `perceivers bench --write docs/performance.md`. Both sides run in processes of their own, take\n"
+        "turns in one run, and are checked first: equal outputs (1e-5 in float32) beside `transformers`, equal FLOPs\n"
+        "(5 %) beside the others. Times are medians over turns, ratios are medians over pairs of turns with their\n"
+        "extremes: above 1 ours is faster. The limit is the FLOPs of the plain model over the best matrix product\n"
+        "that a probe found in this run. Memory is the peak of the process, weights included.\n\n"
+        f"Machine: {machine['processor']}, {machine['device']}, {machine['threads']} threads;\n"
+        f"torch {machine['torch']}, perceivers {machine['perceivers']}. Best matrix product: {rates}."
+    )
+
+
+def _tables(rows: Sequence[Comparison]) -> list[str]:
+    parts = []
+    for precision, group in by_precision(rows).items():
+        parts.append("\n".join([f"{PRECISIONS[precision].capitalize()}:", "", *_table(group)]))
+        if group[0].row["what"] == "published":
+            parts.append(f"{means(precision, group).capitalize()}.")
+    return parts
+
+
+def _table(group: Sequence[Comparison]) -> list[str]:
+    columns = ("", "GFLOP", "ours, s", "beside, s", "ratio", "share of limit", "error", "peak, GB", "beside, GB")
+    rows = [columns, ("---",) * len(columns), *map(_cells, group)]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cells(one: Comparison) -> tuple[str, ...]:
+    alone = one.theirs_s is None
+    error = one.row.get("error")
+    return (
+        _name(one),
+        f"{one.row['flop'] / 1e9:,.0f}",
+        f"{one.ours_s:.3g}",
+        "–" if alone else f"{one.theirs_s:.3g}",
+        "–" if alone else ratio(one),
+        f"{one.share:.0%}",
+        "–" if error is None else f"{error:.1e}",
+        gigabytes(one.peak),
+        gigabytes(one.theirs_peak),
+    )
+
+
+def _name(one: Comparison) -> str:
+    if "rival" not in one.row:
+        return one.model
+    return f"{one.model}, beside {one.row['rival']} {one.row['theirs_about']['version']}"

@@ -1,0 +1,100 @@
+"""Our side: the published models, a Perceiver IO of any sizes, a training step, and one stage alone.
+
+Not concerned with turns or rows (`measure.py`).
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import perceivers
+from perceivers import published
+from perceivers.bench.measure import sized
+from perceivers.core.perceiver import build as build_perceiver
+from perceivers.published.models import Autoencoder
+
+from .step import about, array, step
+from .worker import Built, Spec
+
+Run = Callable[[], dict[str, Tensor]]
+
+
+def build(spec: Spec, device: torch.device) -> Built:
+    """What `spec` asks for; its `kind` is a key of KINDS."""
+    model, run = KINDS[spec["kind"]](spec, device)
+    return Built(run, about(model, perceivers.__version__))
+
+
+def in_precision(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Float32, or the fast way."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
+
+
+def _published(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
+    model = published.load(spec["folder"]).to(device)
+    arguments = [argument.to(device) for argument in torch.load(spec["example"])]
+
+    def run() -> dict[str, Tensor]:
+        with torch.no_grad(), in_precision(spec["precision"], device):
+            if isinstance(model, Autoencoder):
+                *clip, audio, image = arguments
+                return model.decode(model.encode(*clip), {"audio": audio, "image": image})
+            return {"output": model(*arguments)}
+
+    return model, run
+
+
+def _clip(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
+    """The whole clip: encoded once, all its 128 chunks decoded."""
+    model = published.load(spec["folder"]).to(device)
+    video, audio = (argument.to(device) for argument in torch.load(spec["example"])[:2])
+
+    def run() -> dict[str, Tensor]:
+        with torch.no_grad(), in_precision(spec["precision"], device):
+            return model(video, audio)
+
+    return model, run
+
+
+def _training(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
+    model = published.load(spec["folder"]).to(device).train()
+    return model, step(model, model, spec["batch"], device, lambda: in_precision(spec["precision"], device))
+
+
+def _equal(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
+    """A whole pass, at the sizes of a rival's model."""
+    model, shape = build_perceiver(sized(spec)).to(device), spec["shape"]
+    inputs = array(shape["inputs"], shape["channels"], device)
+    queries = array(shape["queries"], shape["query_channels"], device)
+
+    def run() -> dict[str, Tensor]:
+        with torch.no_grad(), in_precision(spec["precision"], device):
+            return {"output": model(inputs, queries)}
+
+    return model, run
+
+
+def _stage(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
+    """`encode`, `process` or `decode` alone."""
+    model, shape = build_perceiver(sized(spec)).to(device), spec["shape"]
+    inputs = array(shape["inputs"], shape["channels"], device)
+    latents = array(shape["latents"], shape["latent_channels"], device)
+    queries = array(shape["queries"], shape["query_channels"], device)
+    stages: dict[str, Callable[[], Tensor]] = {
+        "encode": lambda: model.encode(inputs),
+        "process": lambda: model.process(latents),
+        "decode": lambda: model.decode(latents, queries),
+    }
+    stage = stages[spec["stage"]]
+
+    def run() -> dict[str, Tensor]:
+        with torch.no_grad(), in_precision(spec["precision"], device):
+            return {"output": stage()}
+
+    return model, run
+
+
+KINDS = {"published": _published, "clip": _clip, "training": _training, "equal": _equal, "stage": _stage}

@@ -1,0 +1,221 @@
+"""The bench: what is compared, how rows are kept and summed up, and that sides answer. Never how fast anything is."""
+
+import json
+import math
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from perceivers.bench import measure, page, rivals, run, store, summary, works
+from perceivers.bench.process import Side, SideFailed
+from perceivers.bench.sides.clocks import CPUClock, CUDAClock
+from perceivers.bench.store import Store
+from perceivers.errors import BadInput
+
+MACHINE = {"processor": "one", "device": "cpu", "threads": 1, "torch": "2", "perceivers": "0"}
+TINY = {
+    "inputs": 13,
+    "channels": 5,
+    "latents": 7,
+    "latent_channels": 8,
+    "layers": 2,
+    "blocks": 3,
+    "heads": 2,
+    "cross_channels": 3,
+    "queries": 2,
+    "query_channels": 11,
+}
+
+
+def row(ours=(1.0, 2.0, 4.0), theirs=(3.0, 4.0, 4.0), **changes):
+    sides = {
+        "ours": [{"seconds": s, "peak": 2e9} for s in ours],
+        "theirs": [{"seconds": s, "peak": 3e9} for s in theirs],
+    }
+    about = {"version": "5.0"}
+    return {
+        "what": "published",
+        "model": "deepmind/language-perceiver",
+        "precision": "float32",
+        "times": 1,
+        "rival": "transformers",
+        "theirs_about": about,
+        "flop": 100,
+        "rates": [80.0, 100.0],
+        "error": 3e-7,
+        **sides,
+        **changes,
+    }
+
+
+def stage(axis, size, seconds):
+    alone = {k: v for k, v in row(ours=[seconds]).items() if k not in ("theirs", "rival", "theirs_about", "error")}
+    return alone | {"what": "growth", "model": f"{axis} {size}"}
+
+
+def side(role, tmp_path, python=sys.executable):
+    return Side(role, python, (tmp_path / "log").open("wb"), threads=1)
+
+
+def test_ratios_are_of_pairs_and_the_limit_is_of_the_best_product():
+    (found,) = summary.comparisons([row()])
+    assert (found.ratio, found.low, found.high) == (2.0, 1.0, 3.0)  # 3/1, 4/2, 4/4
+    assert found.ours_s == 2.0
+    assert found.share == pytest.approx(100 / 100 / 2)
+    assert found.as_json() == {
+        "model": "deepmind/language-perceiver",
+        "precision": "float32",
+        "ours_s": 2.0,
+        "theirs_s": 4.0,
+        "ratio": 2.0,
+        "share_of_limit": 0.5,
+        "max_relative_error": 3e-7,
+        "peak_gb": 2.0,
+        "theirs_peak_gb": 3.0,
+    }
+
+
+def test_the_limit_is_that_of_the_precision():
+    exact, fast = summary.comparisons([row(), row(precision="fast", rates=[1000.0])])
+    assert (exact.share, fast.share) == (0.5, 0.05)
+
+
+def test_a_clip_stands_against_all_its_chunks():
+    (found,) = summary.comparisons([row(ours=[2.0], theirs=[1.0], times=128)])
+    assert (found.theirs_s, found.ratio) == (128.0, 64.0)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_is_of_the_sizes_where_fixed_costs_do_not_count(power):
+    sizes = [10.0**k for k in range(3, 8)]
+    assert summary.exponent(sizes, [1e-9 + s**power for s in sizes]) == pytest.approx(power, abs=1e-3)
+    assert math.isnan(summary.exponent([1.0], [1.0]))
+
+
+def test_outputs_are_compared_by_the_largest_difference_over_the_largest_value():
+    truth = {"a": torch.tensor([[4.0, 1.0], [0.0, 0.1]]), "b": torch.tensor([[2.0]])}
+    found = {"a": truth["a"] + torch.tensor([[0.0, 0.2], [0.0, 0.0]]), "b": truth["b"] - 0.5}
+    assert measure.difference(found, truth) == pytest.approx(0.25)
+    assert (
+        measure.same_top({"a": torch.tensor([[1.0, 4.0], [0.1, 0.0]])}, {"a": truth["a"]}) == 1.0
+    )  # margins too small
+    assert measure.same_top({"a": torch.tensor([[3.9, 1.0], [0.1, 0.0]])}, {"a": truth["a"]}) == 1.0
+
+
+@pytest.mark.parametrize("model", works.SHAPES)
+def test_both_widths_of_feed_forwards_have_their_flops(model):
+    found = [w for w in works.works(["others"], works.names(None), ["float32"]) if w.model == model]
+    assert {w.rival for w in found} == {"perceiver-pytorch", "perceiver-io"}
+    gated, plain = (measure.flop(next(w for w in found if w.rival == name)) for name in works.WIDENING)
+    assert gated > plain
+
+
+def test_a_clip_costs_less_than_its_chunks():
+    (clip,) = works.works(["clip"], [works.AUTOENCODER], ["float32"])
+    (chunk,) = works.works(["published"], [works.AUTOENCODER], ["float32"])
+    assert measure.flop(chunk) < measure.flop(clip) < works.CHUNKS * measure.flop(chunk)
+
+
+def test_all_rows_have_names_of_their_own():
+    found = works.works(works.WHATS, works.names(None), works.PRECISIONS)
+    assert len({work.key for work in found}) == len(found)
+    assert {work.what for work in found} == set(works.WHATS)
+    with pytest.raises(BadInput, match="deepmind/languge: no published model"):
+        works.names(["languge"])
+
+
+def test_rows_are_kept_and_another_machine_is_refused(tmp_path):
+    Store(tmp_path, MACHINE).keep("one", row())
+    assert Store(tmp_path, MACHINE).rows == {"one": json.loads(json.dumps(row()))}
+    with pytest.raises(BadInput, match=r"threads 1, now 2.*another --out"):
+        Store(tmp_path, MACHINE | {"threads": 2})
+    (tmp_path / store.FILE).write_text("{", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"rows\.json: not rows"):
+        Store(tmp_path, MACHINE)
+
+
+def test_the_page_has_each_row_the_means_and_a_picture(tmp_path):
+    kept = Store(tmp_path / "rows", MACHINE)
+    kept.keep("one", row())
+    for size in (10, 100, 1000, 10_000):
+        kept.keep(f"inputs {size}", stage("inputs", size, size**1.0))
+    path = tmp_path / "performance.md"
+    page.write(path, kept)
+    text = path.read_text(encoding="utf-8")
+    assert "| deepmind/language-perceiver, beside transformers 5.0 | 0 | 2 | 4 | 2.00 (1.00 to 3.00) |" in text
+    assert "2.00 times as fast as transformers, 50% of the limit" in text
+    assert "`encode` takes time as M^1.00" in text
+    assert "<svg" in (tmp_path / "figures/growth.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("path", "why"), [("page.html", "ends in .md"), ("none/page.md", "is no folder")])
+def test_a_page_that_cannot_be_written_is_refused_first(tmp_path, path, why):
+    with pytest.raises(BadInput, match=why):
+        page.check(tmp_path / path)
+
+
+@pytest.mark.parametrize("given", ["jax=python", "transformers", "transformers=none/python"])
+def test_a_rival_that_is_not_there_is_refused(given):
+    with pytest.raises(BadInput, match=f"--rival {given}"):
+        rivals.find([given])
+
+
+def test_ours_runs_alone_where_a_rival_is_not_installed(capsys):
+    found = works.works(["published", "others"], [works.FOURIER], ["float32"])
+    (alone,) = run.available(found, [])
+    assert alone.rival is None
+    assert "--install-rivals" in capsys.readouterr().err
+    assert run.available(found, rivals.RIVALS) == found
+
+
+def test_a_side_builds_checks_and_runs_and_says_what_is_wrong(tmp_path):
+    spec = {"kind": "equal", "shape": TINY, "widening": 2, "precision": "float32"}
+    with side("ours", tmp_path) as ours:
+        with pytest.raises(SideFailed, match="ours: RuntimeError: nothing was built"):
+            ours.ask("run")
+        about = ours.ask("build", spec=spec, device="cpu", threads=1)
+        assert about["torch"] == torch.__version__
+        assert ours.ask("check", to=str(tmp_path / "out.pt")) == ["output"]
+        turn = ours.ask("run")
+        work = works.Work("others", "tiny", "float32", spec, None)
+        assert ours.ask("flops") == measure.flop(work)
+    assert turn["seconds"] > 0
+    assert turn["peak"] > 10 * 2**20
+    assert torch.load(tmp_path / "out.pt")["output"].shape == (1, 2, 11)
+
+
+def test_a_side_that_ends_is_said(tmp_path):
+    with side("ours", tmp_path, python="/bin/false") as ours, pytest.raises(SideFailed, match="exit code 1"):
+        ours.ask("run")
+
+
+def test_the_peak_counts_what_a_call_holds():
+    size = 64 * 2**20
+    small = CPUClock().measure(lambda: None)["peak"]
+    large = CPUClock().measure(lambda: bytearray(b"x" * size))["peak"]
+    assert small + size / 2 < large
+
+
+def test_a_gpu_is_measured_by_events():
+    asked = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            asked.append("record")
+
+        def elapsed_time(self, end):
+            return 250.0
+
+    cuda = SimpleNamespace(
+        Event=Event,
+        synchronize=lambda: asked.append("synchronize"),
+        reset_peak_memory_stats=lambda: asked.append("reset"),
+        max_memory_allocated=lambda: 7,
+    )
+    assert CUDAClock(cuda).measure(lambda: asked.append("call")) == {"seconds": 0.25, "peak": 7}
+    assert asked == ["synchronize", "reset", "record", "call", "record", "synchronize"]
