@@ -31,8 +31,15 @@ CELLS = {
     "series": [[0.5, None, 2.0], [1.0], None, RNG.normal(size=90).tolist()],
     "deepmind_text": ["some words", "", None, "more of them, and ünicode"],
     "deepmind_image": [RNG.random((7, 5)), RNG.integers(0, 256, (3, 11, 3), np.uint8), None, np.ones((2, 2), bool)],
+    "deepmind_clip": [
+        RNG.random((2, 4, 5)),
+        RNG.integers(0, 256, (1, 3, 8, 3), np.uint8),
+        None,
+        np.ones((2, 2, 2), bool),
+    ],
 }
 TARGETS_ALONE = {"point_class", "point_value"}  # see test_given.py
+PAIRED = {"deepmind_pair"}  # of two columns: see test_origins.py
 CHANNELS = 16
 
 
@@ -40,6 +47,17 @@ GIVEN = {  # what cannot be read off the cells
     "audio": {"rate": 8_000},
     "deepmind_text": {"width": CHANNELS, "length": 40},
     "deepmind_image": {"kind": "learned", "width": CHANNELS // 2, "side": 6},
+    "deepmind_clip": {
+        "num_frames": 2,
+        "frame_size": [3, 3],
+        "patch_size": 1,
+        "image_bands": 1,
+        "audio_samples": 8,
+        "samples_per_patch": 4,
+        "audio_bands": 1,
+        "num_classes": 5,
+        "width": CHANNELS,
+    },
 }
 STILL = {"audio": {"pitch": 0.0}}  # another pitch is another length
 
@@ -63,7 +81,7 @@ def uniform(purpose, count):
 def test_every_modality_is_known_by_its_name():
     assert {"text", "image", "number", "category"} <= MODALITIES.keys()
     assert all(kind.name == name for name, kind in MODALITIES.items())
-    assert CELLS.keys() | TARGETS_ALONE == MODALITIES.keys()  # what follows tests all that can be inputs
+    assert CELLS.keys() | TARGETS_ALONE | PAIRED == MODALITIES.keys()  # what follows tests all that can be inputs
 
 
 @pytest.mark.parametrize(
@@ -144,7 +162,7 @@ def test_gradients_reach_every_parameter_of_an_input(name):
     assert array.shape[:2] == mask.shape
     assert mask.dtype == torch.bool
     array[mask].square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -16,9 +16,10 @@ from perceivers.core.inputs import join
 from perceivers.data import sources
 from perceivers.data.loading import evaluation_batches
 from perceivers.data.schema import Field, Schema
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Unreadable
+from perceivers.modalities import MODALITIES
 from perceivers.model import load_model, save_model
-from perceivers.published import export_hub, load_original, pictures, text
+from perceivers.published import clips, export_hub, flow, load_original, pictures, text
 from perceivers.published.config import understood
 from perceivers.published.models import make
 from perceivers.training import defaults, origins
@@ -42,13 +43,13 @@ def original(name):
     return load_original(GOLDENS / f"{name}.pickle", REDUCED[name])
 
 
-def taken(published, frame, **options):
+def taken(published, frame, fields=None, kind=None, **options):
     """The model of a table that starts from a published one, its batch of all rows, and what was said."""
     start = origins.of_published(published, "it")
     table = sources.read(frame)
-    kind = "text" if "text" in table.frame.columns else "image"
-    name = next(name for name in table.frame.columns if name != "class")
-    schema = Schema((Field(name, kind, "input", (name,), options), CLASS))
+    kind = kind or ("text" if "text" in table.frame.columns else "image")
+    names = fields or [name for name in table.frame.columns if name != "class"]
+    schema = Schema((*(Field(name, kind, "input", (name,), options) for name in names), CLASS))
     ids = np.arange(len(frame))
     data = prepare(table, start.adapted(schema), dict.fromkeys(("train", "validation", "test"), ids))
     config = defaults.resolve(start.sized(Config(steps=3)), data.schema, len(ids), 0, start.chosen)
@@ -169,6 +170,72 @@ def test_grey_is_read_as_rgb_and_many_channels_as_their_mean():
     many, batch, lines = taken(published, five)
     assert lines[1] == "fitted: photo: 5 channels in place of 3 (1 of 1 weights made new), from image"
     torch.testing.assert_close(encoded(many, batch), encoded(model, taken(published, rows)[1]), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "published", [hub("PerceiverForOpticalFlow"), original("optical_flow")], ids=["hub", "original"]
+)
+def test_pairs_are_read_as_the_flow_model_reads_them(published):
+    h, w = published.sizes.image_size
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 256, (3, 2, h, w, 3), dtype=np.uint8)
+    rows = [{"a": a, "b": b, "class": label} for (a, b), label in zip(pairs, "aba", strict=True)]
+    model, batch, lines = taken(published, rows, fields=("a", "b"))
+    assert lines[1] == "taken: a and b, from pair"
+    assert [field.columns for field in model.schema.inputs] == [("a", "b")]
+    frames = torch.cat([flow.prepare(*pair) for pair in pairs])
+    expected = thought(published, published.inputs(flow.neighbourhoods(frames)))
+    torch.testing.assert_close(encoded(model, batch), expected, atol=2e-5, rtol=1e-4)
+    smaller, batch, lines = taken(published, rows, fields=("a", "b"), resize=8)
+    assert lines[1].startswith("fitted: a and b: pictures of ")
+    assert smaller.read(batch)[0].shape[1] == np.prod(smaller.schema.inputs[0].options["size"])
+
+
+def test_one_picture_is_no_pair():
+    _, _, lines = taken(original("optical_flow"), photos()[1])
+    assert lines[1] == "made new: photo: it has no such input"
+
+
+def test_frames_of_two_sizes_are_no_pair():
+    kind = MODALITIES["deepmind_pair"]
+    field = Field("pair", "deepmind_pair", "input", ("a", "b"), {**kind.options, "size": [5, 7]})
+    assert kind.read(field, (np.zeros((3, 4)), np.ones((3, 4)))).shape == (2, 5, 7, 3)
+    assert kind.read(field, (np.zeros((3, 4)), None)) is None
+    with pytest.raises(Unreadable, match="the frames differ in size"):
+        kind.read(field, (np.zeros((3, 4)), np.zeros((4, 4))))
+    with pytest.raises(BadInput, match="reads two columns"):
+        kind.check(replace(field, columns=("a",)))
+
+
+@pytest.mark.parametrize(
+    "published", [hub("PerceiverForMultimodalAutoencoding"), original("video_autoencoding")], ids=["hub", "original"]
+)
+def test_clips_are_read_as_the_autoencoder_reads_them(published):
+    sizes = published.sizes
+    rng = np.random.default_rng(0)
+    clips_ = rng.integers(0, 256, (2, sizes.num_frames, *sizes.frame_size, 3), dtype=np.uint8)
+    rows = [{"clip": clip, "class": label} for clip, label in zip(clips_, "ab", strict=True)]
+    model, batch, lines = taken(published, rows, fields=("clip",), kind="video")
+    assert lines[1] == "taken: clip"
+    sound = torch.randn(2, sizes.audio_samples)
+    batch["clip"]["sound"] = sound
+    video = torch.cat([clips.prepare(clip, sizes.frame_size) for clip in clips_])
+    expected = thought(published, published.inputs(video, sound))
+    torch.testing.assert_close(encoded(model, batch), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_clip_brings_its_own_sound():
+    start = origins.of_published(original("video_autoencoding"), "it")
+    fields = (
+        Field("clip", "video", "input", ("path",)),
+        Field("clip.audio", "audio", "input", ("path",)),
+        Field("other", "audio", "input", ("other",)),
+        CLASS,
+    )
+    assert [(f.name, f.modality) for f in start.adapted(Schema(fields)).inputs] == [
+        ("clip", "deepmind_clip"),
+        ("other", "audio"),
+    ]
 
 
 # Trained ------------------------------------------------------------------------------------------------------------

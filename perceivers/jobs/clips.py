@@ -3,14 +3,12 @@
 Not concerned with windows and crops (`published/clips.py`), nor with files of clips (`perceivers/clips.py`).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from perceivers import clips
 from perceivers.core.rollout import rollout
@@ -20,22 +18,10 @@ from perceivers.data.sources import Table
 from perceivers.errors import Unreadable
 from perceivers.jobs.base import Job, check_ending, numbered
 from perceivers.jobs.pictures import class_names, ranked
-from perceivers.modalities import frames, pixels, sounds
-from perceivers.modalities.shaded import Picture, shades
-from perceivers.modalities.video import STRIP, shown, strip
+from perceivers.modalities.deepmind_clip import Clip, on_frames, read_clip
+from perceivers.modalities.shaded import Picture
 from perceivers.published import clips as published
 from perceivers.published.models import Autoencoder
-
-LIMITS = clips.Limits(10_000_000_000, 120)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Square frames at the model's rate, as much sound at 48 kHz, and what had to be done to the file for that."""
-
-    frames: UInt8[np.ndarray, "t y x 3"]
-    sound: Float[np.ndarray, " s"]
-    notes: tuple[str, ...]
 
 
 class ReconstructClips(Job[Clip]):
@@ -62,28 +48,10 @@ class ReconstructClips(Job[Clip]):
         return bool(cells) and isinstance(cells[0], list | np.ndarray)
 
     def read(self, cell: Any) -> Clip:
-        sizes, notes = self.model.sizes, []
-        rate = published.frame_rate(sizes)
-
-        def keep(frame: np.ndarray) -> np.ndarray:
-            rgb = np.round(255 * pixels.as_float(pixels.fit(frame, 3, None))).astype(np.uint8)
-            return published.square(rgb, sizes.frame_size)
-
-        found = frames.read(cell, rate, LIMITS, keep)
+        found = read_clip(cell, self.model.sizes)
         if found is None:
             raise Unreadable("an empty cell came, expected a clip")
-        if frames.is_file(cell) and abs((native := clips.header(cell).rate) - rate) > 0.01 * rate:
-            notes.append(f"{native:.4g} frames a second, read at {rate:g}")
-        heard = clips.sound(cell, LIMITS.seconds) if frames.is_file(cell) else None
-        sound = np.zeros(len(found) * published.frame_samples(sizes), np.float32)
-        if heard is None:
-            notes.append("no sound: read as silence")
-        else:
-            samples = sounds.resample(*heard, published.SOUND_RATE).mean(1)[: len(sound)]
-            sound[: len(samples)] = samples
-        if len(found) < sizes.num_frames:
-            notes.append(f"{len(found)} frames, fewer than {sizes.num_frames}: the last one was repeated to read them")
-        return Clip(found, sound, tuple(notes))
+        return found
 
     def answer(self, example: Clip, proba: bool) -> dict[str, Any]:
         found = published.label(self.model, example.frames, example.sound)
@@ -129,13 +97,4 @@ class ReconstructClips(Job[Clip]):
 
     def shaded(self, example: Clip, weights: Float[np.ndarray, "w m"]) -> Picture:
         """A few frames side by side; a pixel has the shade of its patch. What lies on the sound is not drawn."""
-        sizes, count = self.model.sizes, len(example.frames)
-        t, h, w = sizes.grid
-        of_frames = weights[:, sizes.audio_patches : sizes.audio_patches + t * h * w]
-        by_frame = np.zeros((max(count, t), h, w))
-        pieces = published.windows(sizes, example.frames, example.sound)
-        for window, row in zip(pieces, of_frames, strict=True):
-            by_frame[window.start : window.start + t] = rearrange(row, "(t h w) -> t h w", t=t, h=h)
-        p, chosen = sizes.patch_size, shown(count)
-        by_pixel = shades(by_frame[:count]).repeat(p, axis=1).repeat(p, axis=2)[..., None]
-        return Picture(strip(example.frames, chosen), strip(by_pixel, chosen)[..., 0], STRIP)
+        return on_frames(example, weights, self.model.sizes)

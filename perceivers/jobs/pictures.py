@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from torch.nn.functional import interpolate
 
 from perceivers.core.inputs import join
 from perceivers.core.rollout import rollout
@@ -19,13 +18,13 @@ from perceivers.data.schema import Field
 from perceivers.errors import Unreadable
 from perceivers.jobs.base import Job, are_pictures
 from perceivers.modalities import pixels
-from perceivers.modalities.shaded import Picture, shades
+from perceivers.modalities.deepmind_image import DRAWN, on_picture
+from perceivers.modalities.shaded import Picture
 from perceivers.published import pictures
 from perceivers.published.models import Autoencoder, ImageClassifier
 
 BEST = 5
 MAX_PIXELS = 500_000_000
-DRAWN = 512  # pixels of the longest side of a drawing
 
 RGB = UInt8[np.ndarray, "h w 3"]
 
@@ -68,13 +67,7 @@ class NamePictures(Job[RGB]):
 
     def shaded(self, example: RGB, weights: Float[np.ndarray, "1 m"]) -> Picture:
         """The whole picture, at most 512 pixels wide and high; what is cropped off has no weight."""
-        drawn = pixels.fit(example, 3, DRAWN)
-        side, grid = pictures.cropped(drawn), round(weights.shape[1] ** 0.5)
-        inside = torch.from_numpy(rearrange(weights, "1 (y x) -> 1 1 y x", y=grid))
-        spread = interpolate(inside, (side, side), mode="bilinear", antialias=side < grid)
-        whole = np.zeros(drawn.shape[:2])
-        pictures.centre_crop(whole, side)[:] = spread[0, 0].numpy()
-        return Picture(drawn, shades(whole))
+        return on_picture(pixels.fit(example, 3, DRAWN), weights[0])
 
 
 def class_names(model: ImageClassifier | Autoencoder) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from perceivers.modalities.asked import Asked
 from perceivers.modalities.audio import Audio
 from perceivers.modalities.base import Modality
 from perceivers.modalities.category import Category
+from perceivers.modalities.deepmind_clip import DeepmindClip
 from perceivers.modalities.deepmind_image import DeepmindImage
+from perceivers.modalities.deepmind_pair import DeepmindPair
 from perceivers.modalities.deepmind_text import DeepmindText
 from perceivers.modalities.events import Events
 from perceivers.modalities.given import Given
@@ -43,6 +45,8 @@ KINDS = (
     PointValue(),
     DeepmindText(),
     DeepmindImage(),
+    DeepmindPair(),
+    DeepmindClip(),
 )
 MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 

@@ -13,11 +13,14 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.deepmind import Deepmind
+from perceivers.modalities.deepmind_clip import NUMBERS
 from perceivers.model import GELU, load_model, weights_checksum
 from perceivers.published.models import Published
 from perceivers.published.presets import (
     PRESETS,
+    AutoencoderSizes,
     ConvSizes,
+    FlowSizes,
     LanguageSizes,
     LearnedSizes,
     Sizes,
@@ -87,6 +90,12 @@ def published_field(sizes: Sizes, source: str) -> Field:
         options = {"length": sizes.length, "vocabulary": sizes.vocabulary, "width": sizes.perceiver.input_channels}
         room = sizes.length - len(SOURCES[source].ends([]))
         return _made("text", "deepmind_text", source, options | {"max_bytes": room})
+    if isinstance(sizes, FlowSizes):
+        of_pair = {"size": list(sizes.image_size), "resolution": list(sizes.image_size)}
+        return _made("pair", "deepmind_pair", source, of_pair | {"width": sizes.channels, "num_bands": sizes.num_bands})
+    if isinstance(sizes, AutoencoderSizes):
+        numbers = {name: getattr(sizes, name) for name in NUMBERS} | {"frame_size": list(sizes.frame_size)}
+        return _made("clip", "deepmind_clip", source, numbers | {"width": sizes.perceiver.input_channels})
     shared = {"side": sizes.side, "channels": 3}
     if isinstance(sizes, LearnedSizes):
         return _made("image", "deepmind_image", source, shared | {"kind": "learned", "width": sizes.channels})
@@ -97,7 +106,8 @@ def published_field(sizes: Sizes, source: str) -> Field:
 
 
 def _made(name: str, kind: str, source: str, options: dict[str, Any]) -> Field:
-    field = Field(name, kind, "input", (name,))
+    columns = ("first", "second") if kind == "deepmind_pair" else (name,)
+    field = Field(name, kind, "input", columns)
     return field.with_options(**{**modality(field).options, "source": source, **options})
 
 
