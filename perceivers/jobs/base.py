@@ -4,6 +4,7 @@ Not concerned with what a row holds: each job is a file.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from perceivers.files import check_place
 from perceivers.loaded import Loaded
 from perceivers.modalities.shaded import Shaded
 from perceivers.predict import new_name
+from perceivers.terminal import counted, say
 
 Example = TypeVar("Example")
 
@@ -54,6 +56,10 @@ class Job(Loaded, Generic[Example]):
     @abstractmethod
     def read(self, cell: Any) -> Example:
         """The cell of a row (a Path where it names a file; a tuple of several columns). Raises Unreadable."""
+
+    def remarks(self, example: Example) -> Sequence[str]:
+        """What a person should know of how an example was read, each in a few words that fit many rows."""
+        return ()
 
     @abstractmethod
     def answer(self, example: Example, proba: bool) -> dict[str, Any]:
@@ -88,7 +94,10 @@ class Job(Loaded, Generic[Example]):
         return [found for _, found in self.each(self.arrange(table), self._explanation, failed)], failed
 
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
-        raise BadInput(f"{self.name}: evaluate measures models trained here: this one is used by predict and explain")
+        raise BadInput(
+            f"{self.name}: evaluate compares classes with the right ones, and this model names none: use predict or "
+            "explain; `train … --from` gives a model that can be measured"
+        )
 
     def arrange(self, table: Table) -> Table:
         """The rows that are answered, of the rows that came. Raises BadInput."""
@@ -104,14 +113,17 @@ class Job(Loaded, Generic[Example]):
         self, table: Table, found: Callable[[int, Example], Any], failed: dict[int, str]
     ) -> Iterator[tuple[int, Any]]:
         """What is `found` for each row; the others are noted in `failed`. Raises BadInput where no row can be read."""
-        column = self.column(table)
+        column, remarks = self.column(table), Counter()
         for row, cell in enumerate(cells(table, column)):
             try:
                 example = self.read(_opened(table.root, cell, column))
             except Unreadable as error:
                 failed[row] = f"{table.name}, row {row + 1}: {error}"
                 continue
+            remarks.update(self.remarks(example))
             yield row, found(row, example)
+        for remark, count in remarks.items():
+            say(f"note: {remark} ({counted(count, 'row')})")
         if len(failed) == len(table.frame):
             first = next(iter(failed.values()))
             raise BadInput(first if len(failed) == 1 else f"no row can be read; the first: {first}")

@@ -67,6 +67,11 @@ class FillMasks(Job[Masked]):
             raise Unreadable(f"nothing to fill in {words[:60]!r}: write {MASK_TEXT} for each byte to be filled")
         return Masked(words, ids, text.windows(ids, text.room(self.model)))
 
+    def remarks(self, example: Masked) -> list[str]:
+        if len(example.ids) <= (room := text.room(self.model)):
+            return []
+        return [f"over {room:,} bytes: read in windows of so many, which share a quarter with the next"]
+
     def answer(self, example: Masked, proba: bool) -> dict[str, Any]:
         found = text.probabilities(self.model, example.ids)
         fills, done = [], 0

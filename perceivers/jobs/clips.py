@@ -16,6 +16,8 @@ from perceivers.data.folders import MODALITY_OF
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import Unreadable
+from perceivers.evaluate import Evaluation
+from perceivers.jobs import labels
 from perceivers.jobs.base import Job, check_ending, numbered
 from perceivers.jobs.pictures import class_names, ranked
 from perceivers.modalities.deepmind_clip import Clip, on_frames, read_clip
@@ -54,8 +56,15 @@ class ReconstructClips(Job[Clip]):
         return found
 
     def answer(self, example: Clip, proba: bool) -> dict[str, Any]:
-        found = published.label(self.model, example.frames, example.sound)
-        return ranked(self.classes, found, proba) | {"note": "; ".join(example.notes) or None}
+        return ranked(self.classes, self.probabilities(example), proba) | {"note": "; ".join(example.notes) or None}
+
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
+        """Of clips whose class is known: a folder for each class, or a column `class`."""
+        return labels.evaluations(self, self.classes, data, self.probabilities)
+
+    def probabilities(self, clip: Clip) -> Float[np.ndarray, " k"]:
+        """The probability of each of `classes`."""
+        return published.label(self.model, clip.frames, clip.sound)
 
     def check_out(self, out: Path) -> None:
         check_ending(out, out.suffix.lower(), clips.ENDINGS, "hold the reconstruction", "the label")

@@ -16,6 +16,8 @@ from perceivers.core.inputs import join
 from perceivers.core.rollout import rollout
 from perceivers.data.schema import Field
 from perceivers.errors import Unreadable
+from perceivers.evaluate import Evaluation
+from perceivers.jobs import labels
 from perceivers.jobs.base import Job, are_pictures
 from perceivers.modalities import pixels
 from perceivers.modalities.deepmind_image import DRAWN, on_picture
@@ -57,6 +59,10 @@ class NamePictures(Job[RGB]):
     def probabilities(self, picture: RGB) -> Float[np.ndarray, " k"]:
         """The probability of each of `classes`."""
         return pictures.classify(self.model, [picture])[0].double().numpy()
+
+    def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
+        """Of pictures whose class is known: a folder for each class, or a column `class`."""
+        return labels.evaluations(self, self.classes, data, self.probabilities)
 
     @torch.inference_mode()
     def attention(self, example: RGB) -> Float[np.ndarray, "1 m"]:

@@ -23,6 +23,7 @@ from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shad
 from perceivers.published import flow
 from perceivers.published.inputs import FourierPositions, PairInputs
 from perceivers.published.resize import linear
+from perceivers.stored import bands
 
 IMAGE = Image()
 
@@ -82,7 +83,8 @@ class DeepmindPair(Deepmind):
         picture = pixels.read(cell, field.options["max_pixels"])
         if picture is None:
             raise Unreadable("no picture there: give the path of one, or an array")
-        return np.round(255 * pixels.as_float(pixels.fit(picture, 3, None))).astype(np.uint8)
+        found = bands(pixels.fit(picture, 3, None))
+        return np.concatenate([np.round(255 * pixels.as_float(band)).astype(np.uint8) for band in found])
 
     def size(self, field: Any, cell: Any) -> int:
         h, w = field.options["size"]
