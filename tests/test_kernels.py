@@ -1,5 +1,10 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 from torch.autograd import gradcheck
 
 from perceivers.core import kernels
@@ -44,3 +49,96 @@ def test_bfloat16_adds_up_in_float32():
         found = kernels.attend(q, k, v)
     logits = (q * K**-0.5) @ k.mT
     assert torch.equal(found, logits.float().softmax(-1).bfloat16() @ v)
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No choice made yet, and sizes that are worth one."""
+    monkeypatch.setattr(kernels, "_chosen", {})
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 1)
+    monkeypatch.setattr(kernels, "SMALL_ATTENTION", 1)
+
+
+def tries(monkeypatch):
+    """The kernels that a probe ran, in order."""
+    ran = []
+    seconds = kernels._seconds
+    monkeypatch.setattr(kernels, "_seconds", lambda kernel, arguments: ran.append(kernel) or seconds(kernel, arguments))
+    return ran
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=3, max_size=4),
+    st.sampled_from(list(kernels.PRODUCTS)),
+    st.sampled_from([None, nn.GELU(), nn.GELU(approximate="tanh"), nn.ReLU()]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+@torch.no_grad()
+def test_every_product_is_the_layer(sizes, kernel, activation, dtype):
+    torch.manual_seed(sum(sizes))
+    *rows, c, d = sizes
+    layer, x = nn.Linear(c, d).to(dtype), torch.randn(*rows, c).to(dtype)
+    expected = layer.double()(x.double())
+    expected = expected if activation is None else activation(expected)
+    found = kernels.PRODUCTS[kernel](x, layer.weight.to(dtype), layer.bias.to(dtype), activation)
+    assert (found.shape, found.dtype) == ((*rows, d), dtype)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 5e-2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=6, max_size=6), st.sampled_from(list(kernels.ATTENTIONS)), st.booleans())
+@torch.no_grad()
+def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked):
+    torch.manual_seed(sum(sizes))
+    b, h, n, m, k, v = sizes
+    arrays = torch.randn(b, h, n, k), torch.randn(b, h, m, k), torch.randn(b, h, m, v)
+    mask = torch.rand(b, n, m) < 0.5 if masked else None
+    expected = kernels.attention_weights(arrays[0], arrays[1], mask) @ arrays[2]
+    torch.testing.assert_close(kernels.ATTENTIONS[kernel](*arrays, mask), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_shape_is_tried_once_and_its_kernel_recorded(fresh, monkeypatch):
+    ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)
+    kernels.linear(x, layer)
+    assert len(ran) == len(kernels.PRODUCTS) * (kernels.TRIALS + 1)
+    assert kernels.record().keys() == {f"product float32 {M}×{K}→{V}"}
+    kernels.linear(x, layer)
+    q, k, v = (torch.randn(B, H, size, width) for size, width in ((N, K), (M, K), (M, V)))
+    kernels.attend(q, k, v)
+    kernels.attend(q, k, v)
+    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.ATTENTIONS)) * (kernels.TRIALS + 1)
+    assert len(kernels.record()) == 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", kernels.PRODUCTS)
+def test_a_record_decides_without_a_try(name, fresh, monkeypatch):
+    ran, used = tries(monkeypatch), []
+    kernel = kernels.PRODUCTS[name]
+    monkeypatch.setitem(kernels.PRODUCTS, name, lambda *arguments: used.append(name) or kernel(*arguments))
+    kernels.use({f"product float32 {M}×{K}→{V}": name})
+    kernels.linear(torch.randn(M, K), nn.Linear(K, V))
+    assert (ran, used) == ([], [name])
+
+
+def test_an_unknown_kernel_in_a_record_is_refused(fresh):
+    with pytest.raises(ValueError, match="kernel 'abacus' of 'product float32 1×2→3' is none of plain, onednn"):
+        kernels.use({"product float32 1×2→3": "abacus"})
+
+
+@pytest.mark.parametrize("reason", ["gradients", "plain", "autocast", "no oneDNN", "float64"])
+def test_where_nothing_may_be_chosen_the_layer_itself_is_asked(reason, fresh, monkeypatch):
+    ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)
+    if reason == "no oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    if reason == "float64":
+        layer, x = layer.double(), x.double()
+    with (
+        nullcontext() if reason == "gradients" else torch.no_grad(),
+        kernels.plain() if reason == "plain" else nullcontext(),
+        torch.autocast("cpu", torch.bfloat16, enabled=reason == "autocast"),
+    ):
+        assert torch.equal(kernels.linear(x, layer), layer(x))
+    assert (ran, kernels.record()) == ([], {})

@@ -92,7 +92,7 @@ class Attention(nn.Module):
         return self.merge(self.pool(q, k, v, mask))
 
     def queries(self, inputs_q: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
-        return self._heads([self.to_q(inputs_q)])[0]
+        return self._heads([kernels.linear(inputs_q, self.to_q)])[0]
 
     def keys_values(
         self, inputs_kv: Float[Tensor, "b m c"]
@@ -102,7 +102,7 @@ class Attention(nn.Module):
 
     def merge(self, pooled: Float[Tensor, "b h n v"]) -> Float[Tensor, "b n e"]:
         """What the heads pooled, side by side, through the last projection."""
-        return self.output(rearrange(pooled, "b h n c -> b n (h c)"))
+        return kernels.linear(rearrange(pooled, "b h n c -> b n (h c)"), self.output)
 
     def _heads(self, projected: Sequence[Float[Tensor, "b n _"]]) -> list[Float[Tensor, "b h n _"]]:
         return [rearrange(x, "b n (h c) -> b h n c", h=self.num_heads) for x in projected]
@@ -122,6 +122,10 @@ class MLP(nn.Sequential):
             activation or tanh_gelu(),
             linear(widening_factor * channels, channels),
         )
+
+    def forward(self, input: Float[Tensor, "*s c"]) -> Float[Tensor, "*s c"]:
+        widen, activation, narrow = self
+        return kernels.linear(kernels.linear(input, widen, activation), narrow)
 
 
 class DropPath(nn.Module):

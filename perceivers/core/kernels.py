@@ -1,25 +1,88 @@
 """The one place that decides how a product or an attention is computed.
 
-Not concerned with heads' layout or modules' order: an attention comes with its heads apart.
+Without gradients on a CPU, each large product and attention is tried once on this machine with each kernel that can
+compute it, and the fastest is used from then on in this process (`record`, `use`, `plain`). All kernels are the same
+function of the same weights. Not concerned with heads' layout or modules' order: an attention comes with its heads
+apart.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear as torch_linear
+from torch.nn.functional import scaled_dot_product_attention
 
 # Below this many weights the two plain matrix products are faster than the fused kernel, forward and backward
 # (its backward pass is slow on small sizes on a CPU); above it their memory counts more.
 PLAIN_WEIGHTS = 2**26
+# Products with fewer multiply-adds, and attentions with fewer weights, are not worth a choice.
+SMALL_PRODUCT, SMALL_ATTENTION = 2**24, 2**18
+# Rows, heads and keys that a kernel is tried with: enough to tell, few enough for a probe within a second.
+TRIED_ROWS, TRIED_HEADS, TRIED_KEYS, TRIALS = 512, 2, 4096, 3
+
+_chosen: dict[str, str] = {}
+_plain = False
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Inside, everything is computed by torch's own products, as written in the papers: what `--kernels plain` does."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def record() -> dict[str, str]:
+    """The kernel of each shape that was tried so far in this process."""
+    return dict(_chosen)
+
+
+def use(choices: Mapping[str, str]) -> None:
+    """Takes a `record` for this process: the shapes in it are not tried again."""
+    for shape, name in choices.items():
+        if name not in (PRODUCTS if shape.startswith("product") else ATTENTIONS):
+            raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join([*PRODUCTS, *ATTENTIONS])}")
+    _chosen.update(choices)
+
+
+def fast(*arrays: Tensor) -> bool:
+    """Whether kernels may be chosen for these: no gradients, no autocast, values on a CPU."""
+    if _plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return False
+    grad = torch.is_grad_enabled()
+    return all(array.device.type == "cpu" and not (grad and array.requires_grad) for array in arrays)
+
+
+def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | None = None) -> Float[Tensor, "*s d"]:
+    """A linear layer, and the activation behind it, by the kernel that fits the size. `x` is cast to the weights."""
+    weight, bias = layer.weight, layer.bias
+    if x.numel() * len(weight) < SMALL_PRODUCT or not fast(x, weight) or weight.dtype not in _onednn_types():
+        y = layer(x) if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type) else layer(x.to(weight))
+        return y if activation is None else activation(y)
+    x = x.to(weight.dtype)
+    rows = min(TRIED_ROWS, x.numel() // x.shape[-1])
+    kernel = _fastest(
+        f"product {str(x.dtype)[6:]} {rows}×{x.shape[-1]}→{len(weight)}",
+        PRODUCTS,
+        lambda: (torch.rand(rows, x.shape[-1]).to(x.dtype), torch.rand(weight.shape).to(x.dtype), bias, activation),
+    )
+    return PRODUCTS[kernel](x, weight, bias, activation)
 
 
 def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
-    """Several linear layers of one array as one product: the array is read, cast and differentiated once."""
+    """Several linear layers of one array. With gradients as one product: the array is read and differentiated once."""
+    if fast(x, *(layer.weight for layer in layers)):
+        return tuple(linear(x, layer) for layer in layers)  # to join the weights would cost a copy of them
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
-    return linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1)
+    return torch_linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1)
 
 
 def attend(
@@ -32,17 +95,21 @@ def attend(
 
     `mask` is True where a query may attend. A query whose keys are all masked gets zeros.
     """
-    b, h, n, m = *q.shape[:3], k.shape[2]
-    if b * h * n * m <= PLAIN_WEIGHTS:
-        place = "cpu" if q.is_meta else q.device.type  # arrays without values have no autocast of their own
-        with torch.autocast(place, enabled=False):  # the softmax adds up in float32 whatever it is given
-            return attention_weights(q, k, mask) @ v
-    if mask is None:
-        return scaled_dot_product_attention(q, k, v)
-    heads = mask.unsqueeze(1)
-    blind = ~heads.any(-1, keepdim=True)  # the fused kernel gives NaN there, forward or backward: let it see, then drop
-    pooled = scaled_dot_product_attention(q, k, v, attn_mask=heads | blind)
-    return pooled.masked_fill(blind, 0.0)
+    (b, h, n, c), m = q.shape, k.shape[2]
+    kernel = "plain" if b * h * n * m <= PLAIN_WEIGHTS else "fused"
+    if kernel == "plain" and n * m >= SMALL_ATTENTION and fast(q, k, v):
+        h, n, m = min(h, TRIED_HEADS), min(n, TRIED_ROWS), min(m, TRIED_KEYS)
+        shape = f"attention {str(q.dtype)[6:]} {h}×{n}×{m}×{c}→{v.shape[3]}{'' if mask is None else ' masked'}"
+        sizes = (n, c), (m, c), (m, v.shape[3])
+        kernel = _fastest(
+            shape,
+            ATTENTIONS,
+            lambda: (
+                *(torch.rand(1, h, *size).to(q.dtype) for size in sizes),
+                None if mask is None else torch.ones(1, 1, m, dtype=torch.bool),
+            ),
+        )
+    return ATTENTIONS[kernel](q, k, v, mask)
 
 
 def attention_weights(
@@ -57,3 +124,62 @@ def attention_weights(
     closed = ~mask.unsqueeze(1)
     weights = logits.masked_fill(closed, torch.finfo(logits.dtype).min).softmax(-1)
     return weights.masked_fill(closed, 0.0)
+
+
+def _plain_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
+    y = torch_linear(x, weight, bias)
+    return y if activation is None else activation(y)
+
+
+def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
+    """A product of oneDNN on the plain weights, bias and GELU fused."""
+    if isinstance(activation, nn.GELU):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], activation.approximate)
+    y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y if activation is None else activation(y)
+
+
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    place = "cpu" if q.is_meta else q.device.type  # arrays without values have no autocast of their own
+    with torch.autocast(place, enabled=False):  # the softmax adds up in float32 whatever it is given
+        return attention_weights(q, k, mask) @ v
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return scaled_dot_product_attention(q, k, v)
+    heads = mask.unsqueeze(1)
+    blind = ~heads.any(-1, keepdim=True)  # the fused kernel gives NaN there, forward or backward: let it see, then drop
+    pooled = scaled_dot_product_attention(q, k, v, attn_mask=heads | blind)
+    return pooled.masked_fill(blind, 0.0)
+
+
+PRODUCTS: dict[str, Callable[..., Tensor]] = {"plain": _plain_product, "onednn": _onednn_product}
+ATTENTIONS: dict[str, Callable[..., Tensor]] = {"plain": _plain_attention, "fused": _fused_attention}
+
+
+def _onednn_types() -> tuple[torch.dtype, ...]:
+    """What oneDNN multiplies on this CPU; nothing in a torch without it."""
+    if not torch.backends.mkldnn.is_available():
+        return ()
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if bf16 else (torch.float32,)
+
+
+def _fastest(shape: str, kernels: Mapping[str, Callable[..., Tensor]], example: Callable[[], tuple]) -> str:
+    """The name of the kernel for a shape: recorded, or tried now, in turn, on an example of it."""
+    if shape not in _chosen:
+        arguments = example()
+        with torch.no_grad():
+            times = {name: [_seconds(kernel, arguments)] for name, kernel in kernels.items()}  # the first one warms up
+            for _ in range(TRIALS):
+                for name, kernel in kernels.items():
+                    times[name].append(_seconds(kernel, arguments))
+        _chosen[shape] = min(times, key=lambda name: min(times[name][1:]))
+    return _chosen[shape]
+
+
+def _seconds(kernel: Callable[..., Tensor], arguments: tuple) -> float:
+    start = time.perf_counter()
+    kernel(*arguments)
+    return time.perf_counter() - start
