@@ -6,13 +6,14 @@ computed (`kernels.py`).
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from perceivers.core import kernels
+from perceivers.core import chain, kernels
 
 Mask = Bool[Tensor, "b m"] | Bool[Tensor, "b n m"]
 
@@ -83,6 +84,8 @@ class Attention(nn.Module):
     def forward(
         self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n e"]:
+        if mask is None and self.num_heads == 1 and kernels.fast(inputs_q, inputs_kv, *self.parameters()):
+            return self._in_cheapest_order(inputs_q, inputs_kv)
         if inputs_q is inputs_kv:
             q, k, v = self._heads(kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v)))
         else:
@@ -90,6 +93,17 @@ class Attention(nn.Module):
         if mask is not None and mask.ndim == 2:
             mask = rearrange(mask, "b m -> b 1 m")
         return self.merge(self.pool(q, k, v, mask))
+
+    def _in_cheapest_order(
+        self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b n e"]:
+        e, v = self.output.weight.shape
+        sizes = chain.Sizes(*inputs_q.shape[1:], *inputs_kv.shape[1:], len(self.to_k.weight), v, e)
+        logits, pooled = (chain.cheapest(costs(sizes)) for costs in (chain.logits_costs, chain.pooled_costs))
+        q, k = chain.keys(logits, inputs_q, inputs_kv, self.to_q, self.to_k)
+        values = chain.values(pooled, inputs_kv, self.to_v, self.output)
+        found = self.pool(*(x.unsqueeze(1) for x in (q, k, values)), None)
+        return chain.finish(pooled, found.squeeze(1), self.to_v, self.output)
 
     def queries(self, inputs_q: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
         return self._heads([kernels.linear(inputs_q, self.to_q)])[0]
@@ -124,8 +138,8 @@ class MLP(nn.Sequential):
         )
 
     def forward(self, input: Float[Tensor, "*s c"]) -> Float[Tensor, "*s c"]:
-        widen, activation, narrow = self
-        return kernels.linear(kernels.linear(input, widen, activation), narrow)
+        widen, narrow = cast(nn.Linear, self[0]), cast(nn.Linear, self[2])
+        return kernels.linear(kernels.linear(input, widen, self[1]), narrow)
 
 
 class DropPath(nn.Module):

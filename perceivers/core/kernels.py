@@ -9,20 +9,25 @@ apart.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import linear as torch_linear
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 # Below this many weights the two plain matrix products are faster than the fused kernel, forward and backward
 # (its backward pass is slow on small sizes on a CPU); above it their memory counts more.
 PLAIN_WEIGHTS = 2**26
+# Beyond so many weights, those of all heads leave the cache: the plain products are not tried.
+CACHED_WEIGHTS = 2**22
 # Products with fewer multiply-adds, and attentions with fewer weights, are not worth a choice.
 SMALL_PRODUCT, SMALL_ATTENTION = 2**24, 2**18
 # Rows, heads and keys that a kernel is tried with: enough to tell, few enough for a probe within a second.
-TRIED_ROWS, TRIED_HEADS, TRIED_KEYS, TRIALS = 512, 2, 4096, 3
+TRIED_ROWS, TRIED_HEADS, TRIED_KEYS, TRIALS = 512, 2, 2048, 3
+# A block of an attention's weights: two megabytes, the cache of a core.
+BLOCK_QUERIES, BLOCK_KEYS = 512, 1024
 
 _chosen: dict[str, str] = {}
 _plain = False
@@ -97,13 +102,14 @@ def attend(
     """
     (b, h, n, c), m = q.shape, k.shape[2]
     kernel = "plain" if b * h * n * m <= PLAIN_WEIGHTS else "fused"
-    if kernel == "plain" and n * m >= SMALL_ATTENTION and fast(q, k, v):
+    if n * m >= SMALL_ATTENTION and fast(q, k, v):
+        small = b * h * n * m <= CACHED_WEIGHTS
         h, n, m = min(h, TRIED_HEADS), min(n, TRIED_ROWS), min(m, TRIED_KEYS)
-        shape = f"attention {str(q.dtype)[6:]} {h}×{n}×{m}×{c}→{v.shape[3]}{'' if mask is None else ' masked'}"
         sizes = (n, c), (m, c), (m, v.shape[3])
+        kind = f"{str(q.dtype)[6:]}{'' if small else ' large'}{'' if mask is None else ' masked'}"
         kernel = _fastest(
-            shape,
-            ATTENTIONS,
+            f"attention {kind} {h}×{n}×{m}×{c}→{v.shape[3]}",
+            {name: kernel for name, kernel in ATTENTIONS.items() if small or name != "plain"},
             lambda: (
                 *(torch.rand(1, h, *size).to(q.dtype) for size in sizes),
                 None if mask is None else torch.ones(1, 1, m, dtype=torch.bool),
@@ -146,6 +152,11 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Te
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    width, out = q.shape[-1], v.shape[-1]
+    if width != out and fast(q, k, v):  # torch fuses equal widths alone: the narrower get zeros
+        wide = -(-max(width, out) // 16) * 16
+        q, k, v = pad(q * (wide / width) ** 0.5, (0, wide - width)), pad(k, (0, wide - width)), pad(v, (0, wide - out))
+        return _fused_attention(q, k, v, mask)[..., :out]
     if mask is None:
         return scaled_dot_product_attention(q, k, v)
     heads = mask.unsqueeze(1)
@@ -154,8 +165,39 @@ def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Te
     return pooled.masked_fill(blind, 0.0)
 
 
+def _chunked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Blocks of weights that stay in the cache, the softmax carried along (as `streaming.py` does with gradients)."""
+    (b, h, n, _), out = q.shape, q.new_empty(*q.shape[:3], v.shape[3])
+    for i, j, start in product(range(b), range(h), range(0, n, BLOCK_QUERIES)):
+        place = slice(start, start + BLOCK_QUERIES)
+        seen = None if mask is None else mask[i].expand(n, -1)[place]
+        out[i, j, place] = _pool_block(q[i, j, place] * q.shape[3] ** -0.5, k[i, j], v[i, j], seen)
+    return out
+
+
+def _pool_block(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Float[Tensor, "n v"]:
+    kind = torch.float32 if q.dtype == torch.bfloat16 else q.dtype
+    top = q.new_full((len(q), 1), torch.finfo(kind).min, dtype=kind)
+    total, pooled = torch.zeros_like(top), q.new_zeros(len(q), v.shape[1], dtype=kind)
+    for start in range(0, len(k), BLOCK_KEYS):
+        place = slice(start, start + BLOCK_KEYS)
+        logits = (q @ k[place].T).to(kind)
+        if mask is not None:
+            logits.masked_fill_(~mask[:, place], -torch.inf)
+        new_top = torch.maximum(top, logits.amax(-1, keepdim=True))
+        shares, faded = logits.sub_(new_top).exp_(), (top - new_top).exp_()
+        total = total.mul_(faded).add_(shares.sum(-1, keepdim=True))
+        pooled = pooled.mul_(faded).add_(shares.to(v.dtype) @ v[place])
+        top = new_top
+    return torch.where(total > 0, pooled / total, 0).to(q.dtype)
+
+
 PRODUCTS: dict[str, Callable[..., Tensor]] = {"plain": _plain_product, "onednn": _onednn_product}
-ATTENTIONS: dict[str, Callable[..., Tensor]] = {"plain": _plain_attention, "fused": _fused_attention}
+ATTENTIONS: dict[str, Callable[..., Tensor]] = {
+    "plain": _plain_attention,
+    "fused": _fused_attention,
+    "chunked": _chunked_attention,
+}
 
 
 def _onednn_types() -> tuple[torch.dtype, ...]:

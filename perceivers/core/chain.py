@@ -1,0 +1,83 @@
+"""The cheapest order of the products around an attention of one head.
+
+softmax(Zq·Wqᵀ·Wk·Zᵀ/√k)·Z·Wvᵀ·Woᵀ is a chain of matrices on both sides of the softmax, and every order is the same
+function. Where few queries read many elements, the queries go to the elements' channels: these are keys and values
+themselves. Where many queries read few elements, keys and values go to the queries' channels instead.
+Not concerned with how the attention in the middle is computed (`kernels.py`).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from perceivers.core import kernels
+
+Order = Literal["plain", "inputs", "queries"]
+
+
+class Sizes(NamedTuple):
+    """n queries of d channels, m inputs of c channels; k, v and e: what keys, values and the output are made of."""
+
+    n: int
+    d: int
+    m: int
+    c: int
+    k: int
+    v: int
+    e: int
+
+
+def logits_costs(s: Sizes) -> dict[Order, int]:
+    """Multiply-adds of the logits where they are products of projections, with the inputs, or with the queries."""
+    return {
+        "plain": s.n * s.d * s.k + s.m * s.c * s.k + s.n * s.m * s.k,
+        "inputs": s.n * s.d * s.k + s.n * s.k * s.c + s.n * s.m * s.c,
+        "queries": s.m * s.c * s.k + s.m * s.k * (s.d + 1) + s.n * s.m * (s.d + 1),
+    }
+
+
+def pooled_costs(s: Sizes) -> dict[Order, int]:
+    """Multiply-adds from the softmax to the output where the values are projections, the inputs, or outputs."""
+    return {
+        "plain": s.m * s.c * s.v + s.n * s.m * s.v + s.n * s.v * s.e,
+        "inputs": s.n * s.m * s.c + s.n * s.c * s.v + s.n * s.v * s.e,
+        "queries": s.m * s.c * s.v + s.m * s.v * s.e + s.n * s.m * s.e,
+    }
+
+
+def keys(
+    order: Order, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], to_q: nn.Linear, to_k: nn.Linear
+) -> tuple[Float[Tensor, "b n x"], Float[Tensor, "b m x"]]:
+    """What queries and keys are in an order: their products over √x are the logits, up to what a softmax drops."""
+    width = len(to_q.weight)
+    if order == "inputs":  # the keys' bias adds the same to all of a query's logits
+        q = kernels.linear(inputs_q, to_q) @ to_k.weight
+        return q * (q.shape[-1] / width) ** 0.5, inputs_kv.to(q.dtype)
+    k = kernels.linear(inputs_kv, to_k)
+    if order == "plain":
+        return kernels.linear(inputs_q, to_q), k
+    both = k @ torch.cat([to_q.weight, to_q.bias[:, None]], dim=1)
+    return pad(inputs_q.to(k.dtype), (0, 1), value=1.0), both * (both.shape[-1] / width) ** 0.5
+
+
+def values(order: Order, inputs_kv: Float[Tensor, "b m c"], to_v: nn.Linear, output: nn.Linear) -> Tensor:
+    """What the softmax pools in an order (b m x). Its weights sum to one, so biases may come before or behind."""
+    if order == "inputs":
+        return inputs_kv.to(to_v.weight.dtype)
+    projected = kernels.linear(inputs_kv, to_v)
+    return projected if order == "plain" else kernels.linear(projected, output)
+
+
+def finish(order: Order, pooled: Float[Tensor, "b n x"], to_v: nn.Linear, output: nn.Linear) -> Float[Tensor, "b n e"]:
+    """From what was pooled to the output."""
+    if order == "queries":
+        return pooled
+    return kernels.linear(kernels.linear(pooled, to_v) if order == "inputs" else pooled, output)
+
+
+def cheapest(costs: dict[Order, int]) -> Order:
+    """The order of the fewest multiply-adds; the papers' where others are no better."""
+    return min(costs, key=costs.__getitem__)
