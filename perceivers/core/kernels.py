@@ -69,7 +69,7 @@ def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | N
     """A linear layer, and the activation behind it, by the kernel that fits the size. `x` is cast to the weights."""
     weight, bias = layer.weight, layer.bias
     if x.numel() * len(weight) < SMALL_PRODUCT or not fast(x, weight) or weight.dtype not in _onednn_types():
-        y = layer(x) if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type) else layer(x.to(weight))
+        y = layer(_cast(x, weight))
         return y if activation is None else activation(y)
     x = x.to(weight.dtype)
     rows = min(TRIED_ROWS, x.numel() // x.shape[-1])
@@ -87,7 +87,7 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
         return tuple(linear(x, layer) for layer in layers)  # to join the weights would cost a copy of them
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
-    return torch_linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1)
+    return torch_linear(_cast(x, weight), weight, bias).split([layer.out_features for layer in layers], dim=-1)
 
 
 def attend(
@@ -130,6 +130,11 @@ def attention_weights(
     closed = ~mask.unsqueeze(1)
     weights = logits.masked_fill(closed, torch.finfo(logits.dtype).min).softmax(-1)
     return weights.masked_fill(closed, 0.0)
+
+
+def _cast(x: Tensor, weight: Tensor) -> Tensor:
+    """In the type of the weights; autocast casts both by its own rules."""
+    return x if x.is_meta or torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
 
 def _plain_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:

@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from perceivers.core import kernels
 from perceivers.core.attention import linear
 from perceivers.core.perceiver import PerceiverIO, build
 from perceivers.core.positions import LearnedArray
@@ -65,7 +66,7 @@ class MaskedLanguage(Published[LanguageSizes]):
         latents = self.perceiver.process(self.perceiver.encode(self.inputs(ids), mask))
         seeing = None if mask is None else self.source.query_mask(mask, self.sizes.length)
         outputs = self.perceiver.decode(latents, self.queries(len(ids)), seeing)
-        return outputs @ self.inputs.embedding.array.T + self.bias
+        return outputs.to(self.bias.dtype) @ self.inputs.embedding.array.T + self.bias
 
 
 class ImageClassifier(Published[FourierSizes | LearnedSizes | ConvSizes]):
@@ -85,7 +86,7 @@ class ImageClassifier(Published[FourierSizes | LearnedSizes | ConvSizes]):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
         output = self.perceiver(self.inputs(images), self.query(len(images)))
-        return self.logits(rearrange(output, "b 1 e -> b e"))
+        return kernels.linear(rearrange(output, "b 1 e -> b e"), self.logits)
 
 
 class OpticalFlow(Published[FlowSizes]):
@@ -99,7 +100,7 @@ class OpticalFlow(Published[FlowSizes]):
 
     def forward(self, patches: Float[Tensor, "b 2 c h w"]) -> Float[Tensor, "b h w 2"]:
         array = self.inputs(patches)
-        flow = self.flow(self.perceiver(array, array)) / self.sizes.rescale
+        flow = kernels.linear(self.perceiver(array, array), self.flow) / self.sizes.rescale
         return rearrange(flow, "b (h w) c -> b h w c", h=patches.shape[-2])
 
 
@@ -121,7 +122,7 @@ class Autoencoder(Published[AutoencoderSizes]):
 
     def decode(self, latents: Float[Tensor, "b n d"], points: Points) -> dict[str, Tensor]:
         """`audio` (b samples), `image` (b pixels 3) and `label` (b k) at `points` (see `ClipQueries`)."""
-        outputs = self.output(self.perceiver.decode(latents, self.queries(len(latents), points)))
+        outputs = kernels.linear(self.perceiver.decode(latents, self.queries(len(latents), points)), self.output)
         sizes = [len(points["audio"]), len(points["image"]), 1]
         audio, image, label = (
             head(part) for head, part in zip(self.heads.values(), outputs.split(sizes, dim=1), strict=True)

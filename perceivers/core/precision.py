@@ -1,0 +1,80 @@
+"""Inference in bfloat16: what this machine is good at, a model in it, and how far its answers agree with exact ones.
+
+The weights of attentions and MLPs are bfloat16 and so are their products; residuals, norms, softmaxes and sums over
+inputs stay float32. Not concerned with training (autocast, in `training/`), nor with which kernel multiplies
+(`kernels.py`).
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from perceivers.core.attention import MLP, Attention
+
+# How much faster bfloat16 must be to be worth its error, and the product that it is measured by.
+WORTH, SIDE, TRIALS = 1.3, 1024, 3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far fast answers (… k) are from exact ones: the largest difference over the largest value; of the `decided`
+    rows, whose exact margin between first and second exceeds twice the largest difference, the `same` top answers.
+    """
+
+    error: float
+    decided: int
+    same: int
+
+    def __str__(self) -> str:
+        return f"relative error {self.error:.1e}; the same top answer in {self.same:,} of {self.decided:,} clear rows"
+
+
+def agreement(exact: Float[Tensor, "*rows k"], fast: Float[Tensor, "..."]) -> Agreement:
+    """Compares two answers to the same inputs. Raises ValueError where they differ in shape."""
+    if exact.shape != fast.shape:
+        raise ValueError(f"answers {tuple(exact.shape)} and {tuple(fast.shape)} came: give two of one shape")
+    exact, fast = exact.double(), fast.double()
+    difference = (exact - fast).abs().max()
+    error = (difference / exact.abs().max().clamp(min=torch.finfo(torch.float64).tiny)).item()
+    if exact.shape[-1] < 2:
+        return Agreement(error, 0, 0)
+    first, second = exact.topk(2).values.unbind(-1)
+    clear = first - second > 2 * difference
+    same = clear & (exact.argmax(-1) == fast.argmax(-1))
+    return Agreement(error, int(clear.sum()), int(same.sum()))
+
+
+def lower(model: nn.Module, precision: str) -> str:
+    """Puts a model, in place, into a precision for inference. What was taken, and why, in words.
+
+    `auto` is bfloat16 where this machine multiplies it faster by a third. Raises ValueError for another name.
+    """
+    if precision not in ("auto", "float32", "bf16"):
+        raise ValueError(f"precision {precision!r} is none of auto, float32, bf16")
+    reason = "as asked"
+    if precision == "auto":
+        times = bf16_speed(next(model.parameters()).device)
+        precision = "bf16" if times > WORTH else "float32"
+        reason = f"this machine multiplies bfloat16 {times:.1f} times as fast as float32"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    for module in model.modules():
+        if isinstance(module, Attention | MLP):
+            module.to(dtype)
+    return f"{precision}: {reason}"
+
+
+@torch.no_grad()
+def bf16_speed(device: torch.device) -> float:
+    """How many times faster a product of matrices is in bfloat16 than in float32, tried in turn."""
+    exact = torch.rand(SIDE, SIDE, device=device)
+    arrays = {"float32": exact, "bf16": exact.bfloat16()}
+    seconds: dict[str, list[float]] = {name: [] for name in arrays}
+    for _ in range(1 + TRIALS):
+        for name, array in arrays.items():
+            start = time.perf_counter()
+            (array @ array)[0, 0].item()  # a GPU has finished when a number is there
+            seconds[name].append(time.perf_counter() - start)
+    return min(seconds["float32"][1:]) / min(seconds["bf16"][1:])
