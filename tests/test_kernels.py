@@ -42,6 +42,16 @@ def test_products_together_are_the_layers_apart():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("name", kernels.PROJECTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_every_projection_is_the_layers_apart(name, dtype):
+    layers = [nn.Linear(K, width).to(dtype) for width in (3, 7, 2)]
+    x = torch.randn(B, M, K).to(dtype)
+    for found, layer in zip(kernels.PROJECTIONS[name](x, layers), layers, strict=True):
+        torch.testing.assert_close(found, layer(x), rtol=0, atol=1e-6 if dtype == torch.float32 else 2e-2)
+
+
 def test_bfloat16_adds_up_in_float32():
     """Leaving autocast's detour through float32 out changes no bit: the kernel rounds once, at its end."""
     q, k, v = (x.detach() for x in example(torch.bfloat16))
@@ -110,6 +120,10 @@ def test_a_shape_is_tried_once_and_its_kernel_recorded(fresh, monkeypatch):
     kernels.attend(q, k, v)
     assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.ATTENTIONS)) * (kernels.TRIALS + 1)
     assert len(kernels.record()) == 2
+    for _ in range(2):
+        kernels.project(x, [layer, nn.Linear(K, H)])
+    assert f"projection float32 {M}×{K}→{V}+{H}" in kernels.record()
+    assert len(kernels.record()) == 4  # and the second layer's own product
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,7 +36,7 @@ _plain = False
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Inside, everything is computed by torch's own products, as written in the papers: what `--kernels plain` does."""
+    """Inside, torch's own products are taken, in the papers' order."""
     global _plain
     before, _plain = _plain, True
     try:
@@ -52,8 +53,9 @@ def record() -> dict[str, str]:
 def use(choices: Mapping[str, str]) -> None:
     """Takes a `record` for this process: the shapes in it are not tried again."""
     for shape, name in choices.items():
-        if name not in (PRODUCTS if shape.startswith("product") else ATTENTIONS):
-            raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join([*PRODUCTS, *ATTENTIONS])}")
+        known = KERNELS.get(shape.split(" ")[0], {})
+        if name not in known:
+            raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join(known)}")
     _chosen.update(choices)
 
 
@@ -83,11 +85,18 @@ def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | N
 
 def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
     """Several linear layers of one array. With gradients as one product: the array is read and differentiated once."""
-    if fast(x, *(layer.weight for layer in layers)):
-        return tuple(linear(x, layer) for layer in layers)  # to join the weights would cost a copy of them
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = torch.cat([layer.bias for layer in layers])
-    return torch_linear(_cast(x, weight), weight, bias).split([layer.out_features for layer in layers], dim=-1)
+    weights = [layer.weight for layer in layers]
+    outputs = sum(map(len, weights))
+    if x.numel() * outputs < SMALL_PRODUCT or not fast(x, *weights) or weights[0].dtype not in _onednn_types():
+        return _joined(_cast(x, weights[0]), layers, _plain_product)
+    x = x.to(weights[0].dtype)
+    rows = min(TRIED_ROWS, x.numel() // x.shape[-1])
+    kernel = _fastest(
+        f"projection {str(x.dtype)[6:]} {rows}×{x.shape[-1]}→{'+'.join(str(len(weight)) for weight in weights)}",
+        PROJECTIONS,
+        lambda: (torch.rand(rows, x.shape[-1]).to(x.dtype), layers),
+    )
+    return PROJECTIONS[kernel](x, layers)
 
 
 def attend(
@@ -130,6 +139,17 @@ def attention_weights(
     closed = ~mask.unsqueeze(1)
     weights = logits.masked_fill(closed, torch.finfo(logits.dtype).min).softmax(-1)
     return weights.masked_fill(closed, 0.0)
+
+
+def _apart(x: Tensor, layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
+    return tuple(linear(x, layer) for layer in layers)
+
+
+def _joined(x: Tensor, layers: Sequence[nn.Linear], product: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+    """One product: it costs a copy of the weights, and reads the array once."""
+    weight = torch.cat([layer.weight for layer in layers])
+    bias = torch.cat([layer.bias for layer in layers])
+    return product(x, weight, bias, None).split([layer.out_features for layer in layers], dim=-1)
 
 
 def _cast(x: Tensor, weight: Tensor) -> Tensor:
@@ -205,6 +225,13 @@ ATTENTIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "apart": _apart,
+    "joined": lambda x, layers: _joined(x, layers, _onednn_product),
+}
+KERNELS = {"product": PRODUCTS, "attention": ATTENTIONS, "projection": PROJECTIONS}
+
+
 def _onednn_types() -> tuple[torch.dtype, ...]:
     """What oneDNN multiplies on this CPU; nothing in a torch without it."""
     if not torch.backends.mkldnn.is_available():
@@ -213,7 +240,7 @@ def _onednn_types() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.bfloat16) if bf16 else (torch.float32,)
 
 
-def _fastest(shape: str, kernels: Mapping[str, Callable[..., Tensor]], example: Callable[[], tuple]) -> str:
+def _fastest(shape: str, kernels: Mapping[str, Callable[..., Any]], example: Callable[[], tuple]) -> str:
     """The name of the kernel for a shape: recorded, or tried now, in turn, on an example of it."""
     if shape not in _chosen:
         arguments = example()
@@ -226,7 +253,7 @@ def _fastest(shape: str, kernels: Mapping[str, Callable[..., Tensor]], example: 
     return _chosen[shape]
 
 
-def _seconds(kernel: Callable[..., Tensor], arguments: tuple) -> float:
+def _seconds(kernel: Callable[..., Any], arguments: tuple) -> float:
     start = time.perf_counter()
     kernel(*arguments)
     return time.perf_counter() - start

@@ -28,14 +28,19 @@ class FourierPositions(nn.Module):
         super().__init__()
         self.num_bands, self.resolution, self.linspace = num_bands, tuple(resolution), linspace
         self.channels = fourier_channels(len(resolution), num_bands)
+        self._grids: dict[tuple, Tensor] = {}
 
     def forward(self, positions: Float[Tensor, "m d"]) -> Float[Tensor, "m p"]:
         frequencies = [self.linspace(1.0, size / 2, self.num_bands) for size in self.resolution]
         return sines(positions, torch.stack(frequencies).to(positions))
 
     def on_grid(self, shape: Sequence[int], like: Tensor) -> Float[Tensor, "m p"]:
-        """The features of a grid's cells, from -1 to 1 inclusive."""
-        return self(grid(shape, like.device, self.linspace).to(like.dtype))
+        """The features of a grid's cells, from -1 to 1 inclusive. The last grid's are kept."""
+        asked = (tuple(shape), like.dtype, like.device)
+        if asked not in self._grids:
+            with torch.inference_mode(False):
+                self._grids = {asked: self(grid(shape, like.device, self.linspace).to(like.dtype))}
+        return self._grids[asked]
 
 
 class ByteInputs(nn.Module):
