@@ -98,7 +98,8 @@ class Attention(nn.Module):
         self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b n e"]:
         e, v = self.output.weight.shape
-        sizes = chain.Sizes(*inputs_q.shape[1:], *inputs_kv.shape[1:], len(self.to_k.weight), v, e)
+        (n, d), (m, c) = inputs_q.shape[1:], inputs_kv.shape[1:]
+        sizes = chain.Sizes(n, d, m, c, len(self.to_k.weight), v, e)
         logits, pooled = (chain.cheapest(costs(sizes)) for costs in (chain.logits_costs, chain.pooled_costs))
         q, k = chain.keys(logits, inputs_q, inputs_kv, self.to_q, self.to_k)
         values = chain.values(pooled, inputs_kv, self.to_v, self.output)
