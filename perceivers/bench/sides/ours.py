@@ -5,7 +5,7 @@ Not concerned with turns or rows (`measure.py`).
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,13 @@ import perceivers
 from perceivers import published
 from perceivers.bench.measure import sized
 from perceivers.core.perceiver import build as build_perceiver
+from perceivers.core.precision import lower
 from perceivers.published.models import Autoencoder
 
 from .step import about, array, step
 from .worker import Built, Spec
 
+M = TypeVar("M", bound=nn.Module)
 Run = Callable[[], dict[str, Tensor]]
 
 
@@ -28,17 +30,23 @@ def build(spec: Spec, device: torch.device) -> Built:
     return Built(run, about(model, perceivers.__version__))
 
 
-def in_precision(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Float32, or the fast way."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
+def in_precision(model: M, spec: Spec) -> M:
+    """A model for inference: in float32, or in what this machine is good at."""
+    lower(model, "auto" if spec["precision"] == "fast" else "float32")
+    return model
+
+
+def autocast(spec: Spec, device: torch.device) -> AbstractContextManager[Any]:
+    """A step's precision: float32, or the fast way."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=spec["precision"] == "fast")
 
 
 def _published(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
-    model = published.load(spec["folder"]).to(device)
+    model = in_precision(published.load(spec["folder"]).to(device), spec)
     arguments = [argument.to(device) for argument in torch.load(spec["example"])]
 
     def run() -> dict[str, Tensor]:
-        with torch.no_grad(), in_precision(spec["precision"], device):
+        with torch.no_grad():
             if isinstance(model, Autoencoder):
                 *clip, audio, image = arguments
                 return model.decode(model.encode(*clip), {"audio": audio, "image": image})
@@ -49,11 +57,11 @@ def _published(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
 
 def _clip(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
     """The whole clip: encoded once, all its 128 chunks decoded."""
-    model = published.load(spec["folder"]).to(device)
+    model = in_precision(published.load(spec["folder"]).to(device), spec)
     video, audio = (argument.to(device) for argument in torch.load(spec["example"])[:2])
 
     def run() -> dict[str, Tensor]:
-        with torch.no_grad(), in_precision(spec["precision"], device):
+        with torch.no_grad():
             return model(video, audio)
 
     return model, run
@@ -61,17 +69,17 @@ def _clip(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
 
 def _training(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
     model = published.load(spec["folder"]).to(device).train()
-    return model, step(model, model, spec["batch"], device, lambda: in_precision(spec["precision"], device))
+    return model, step(model, model, spec["batch"], device, lambda: autocast(spec, device))
 
 
 def _equal(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
     """A whole pass, at the sizes of a rival's model."""
-    model, shape = build_perceiver(sized(spec)).to(device), spec["shape"]
+    model, shape = in_precision(build_perceiver(sized(spec)).to(device), spec), spec["shape"]
     inputs = array(shape["inputs"], shape["channels"], device)
     queries = array(shape["queries"], shape["query_channels"], device)
 
     def run() -> dict[str, Tensor]:
-        with torch.no_grad(), in_precision(spec["precision"], device):
+        with torch.no_grad():
             return {"output": model(inputs, queries)}
 
     return model, run
@@ -79,7 +87,7 @@ def _equal(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
 
 def _stage(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
     """`encode`, `process` or `decode` alone."""
-    model, shape = build_perceiver(sized(spec)).to(device), spec["shape"]
+    model, shape = in_precision(build_perceiver(sized(spec)).to(device), spec), spec["shape"]
     inputs = array(shape["inputs"], shape["channels"], device)
     latents = array(shape["latents"], shape["latent_channels"], device)
     queries = array(shape["queries"], shape["query_channels"], device)
@@ -91,7 +99,7 @@ def _stage(spec: Spec, device: torch.device) -> tuple[nn.Module, Run]:
     stage = stages[spec["stage"]]
 
     def run() -> dict[str, Tensor]:
-        with torch.no_grad(), in_precision(spec["precision"], device):
+        with torch.no_grad():
             return {"output": stage()}
 
     return model, run
