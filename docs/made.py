@@ -15,10 +15,13 @@ from typing import Any
 
 import yaml
 
+import perceivers
 from perceivers import published
 from perceivers.cli import app as commands_app
 from perceivers.data.folders import EXTENSIONS
 from perceivers.data.samples import SAMPLES
+from perceivers.data.schema import Field, Schema, Split
+from perceivers.explain import Explanation, FieldExplanation
 from perceivers.modalities import MODALITIES
 from perceivers.modalities.base import Modality
 from perceivers.training.defaults import SIZES
@@ -85,6 +88,42 @@ def published_models() -> str:
     return table(["name", "inputs", "outputs", "parameters", "size", "licence"], rows)
 
 
+def python() -> str:
+    """What `import perceivers` gives, each name with its signature and what it says of itself."""
+    return "\n".join(_described(f"pv.{name}", getattr(perceivers, name)) for name in sorted(perceivers.__all__))
+
+
+def schemas() -> str:
+    """The same of what a schema is made of."""
+    return "\n".join(_described(kind.__name__, kind) for kind in (Schema, Field, Split))
+
+
+def explanations() -> str:
+    """The same of what `explain` gives."""
+    return "\n".join(_described(kind.__name__, kind) for kind in (Explanation, FieldExplanation))
+
+
+def _described(name: str, thing: Any) -> str:
+    """A heading, the signature, the docstring; of a class also its public methods and properties."""
+    lines = [f"### {name}", ""]
+    if not (isinstance(thing, type) and issubclass(thing, BaseException)):
+        lines += [f"```py\n{name}{_signature(thing)}\n```", ""]
+    lines += [inspect.getdoc(thing) or "", ""]
+    members = inspect.getmembers(thing, lambda m: inspect.isfunction(m) or isinstance(m, property | classmethod))
+    for member, method in members if isinstance(thing, type) and not issubclass(thing, BaseException) else ():
+        said = " ".join((inspect.getdoc(method) or "").split())
+        if not member.startswith("_") and said:
+            call = "" if isinstance(method, property) else _signature(method).split(" -> ")[0].replace("self, ", "")
+            lines.append(f"- `{member}{call.replace('(self)', '()')}`: {said}")
+    return "\n".join([*lines, ""])
+
+
+def _signature(thing: Any) -> str:
+    """Without the modules that types come from."""
+    text = str(inspect.signature(thing))
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A Markdown table."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
@@ -115,6 +154,9 @@ WRITERS = {
     "modalities": modalities,
     "samples": samples,
     "published models": published_models,
+    "python": python,
+    "schemas": schemas,
+    "explanations": explanations,
 }
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perceivers.api import TrainedModel, fit, inspect, load
-    from perceivers.errors import BadInput, Unreadable
+    from perceivers.errors import BadInput, Stopped, Unreadable
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "TrainedModel", "Unreadable", "fit", "inspect", "load"]
+__all__ = ["BadInput", "Stopped", "TrainedModel", "Unreadable", "fit", "inspect", "load"]
 
 _HOMES = {
     "fit": "perceivers.api",
@@ -24,6 +24,7 @@ _HOMES = {
     "inspect": "perceivers.api",
     "TrainedModel": "perceivers.api",
     "BadInput": "perceivers.errors",
+    "Stopped": "perceivers.errors",
     "Unreadable": "perceivers.errors",
 }
 

@@ -18,7 +18,7 @@ from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Stopped
 from perceivers.evaluate import Evaluation, evaluate, note_unknown
 from perceivers.explain import Explanation, explain, method
 from perceivers.loaded import Loaded
@@ -148,24 +148,29 @@ def fit(
     """Trains a model on `data` (a source, a data frame, a list of dicts) and tests it on rows held out.
 
     `out` is the run folder; a temporary one by default. `start` is what to start from (`--from`): a run folder or a
-    published model. The
-    other options are those of `perceivers train`.
+    published model. The other options are those of `perceivers train`.
+
+    Raises BadInput; Failed where the loss is no number; Stopped after Ctrl-C or SIGTERM, with a checkpoint from which
+    the same call with the same `out` goes on.
     """
     from perceivers.training.train import train
 
-    folder = train(
-        data,
-        out=Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="perceivers-")),
-        targets=[target] if isinstance(target, str) else target or (),
-        config=overlay(config or Config(), Config(size=size, minutes=minutes, steps=steps)),
-        schema=Schema.read(Path(schema)) if isinstance(schema, str | Path) else schema,
-        group=group,
-        time_column=time,
-        series=series,
-        horizon=horizon,
-        start=start,
-        command="perceivers.fit(…)",
-    )
+    try:
+        folder = train(
+            data,
+            out=Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="perceivers-")),
+            targets=[target] if isinstance(target, str) else target or (),
+            config=overlay(config or Config(), Config(size=size, minutes=minutes, steps=steps)),
+            schema=Schema.read(Path(schema)) if isinstance(schema, str | Path) else schema,
+            group=group,
+            time_column=time,
+            series=series,
+            horizon=horizon,
+            start=start,
+            command="perceivers.fit(…)",
+        )
+    except Stopped as stopped:  # where in a step it stopped says nothing
+        raise stopped.with_traceback(None) from None
     return load_run(folder)
 
 

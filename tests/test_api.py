@@ -76,6 +76,18 @@ def test_a_newer_format_is_refused(model, tmp_path):
         pv.load(folder)
 
 
+def test_a_stopped_fit_raises_from_its_own_line(frame, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        raise pv.Stopped(2, "stopped; started again, the same command goes on")
+
+    monkeypatch.setattr("perceivers.training.fitting.fit", stop)
+    with pytest.raises(pv.Stopped, match="goes on") as caught:
+        pv.fit(frame, "target", steps=1, out=tmp_path / "run")
+    names = [entry.name for entry in caught.traceback]
+    assert names[-1] == "fit"
+    assert len(names) == 2
+
+
 def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="nonsense"):
         pv.nonsense  # noqa: B018

@@ -2,7 +2,9 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -135,6 +137,9 @@ def test_another_encoding_is_refused_with_its_place(tmp_path, head):
     line, byte = head.count("\n") + 1, len(head.encode()) + 2
     message = refused(write(tmp_path, "a.csv", head.encode() + "3,é\n".encode("latin-1")))
     assert f"line {line}: byte {byte} (0xe9) is not UTF-8: save the file as UTF-8" in message
+    command = shlex.split(message.split("by: ")[1])
+    assert command[:5] == ["iconv", "-f", "latin1", "-t", "utf8"]
+    assert Path(command[5]) == tmp_path / "a.csv"
 
 
 def test_utf16_and_a_bad_header_are_refused(tmp_path):

@@ -28,6 +28,7 @@ def inspect(
     from perceivers import api
     from perceivers.data import infer, sources
     from perceivers.files import check_place, write_atomic
+    from perceivers.training.defaults import SMALL_ROWS
 
     if save is not None:
         check_place(save)
@@ -36,6 +37,8 @@ def inspect(
     table = sources.read(data)
     schema = api.inspect(table, targets, group=group, time=time, series=series, horizon=horizon)
     print(infer.describe(table, schema))
+    if schema.split.column is None and len(table.frame) * sum(schema.split.fractions[:2]) < SMALL_ROWS:
+        say(f"note: under {SMALL_ROWS} rows to learn from: those of validation join training, and choose nothing")
     if save is not None:
         write_atomic(save, schema.to_yaml())
         say(f"schema: {save}")

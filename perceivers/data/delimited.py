@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -163,7 +164,7 @@ def _head(path: Path) -> str:
             raw += line
         cut = bool(file.read(1))
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8")
+        raise BadInput(f"{path}: not UTF-8 but UTF-16: save it as UTF-8, by: {_iconv('utf16', path)}")
     text = raw.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise BadInput(f"{path}: an empty file: expected a header and rows")
@@ -233,10 +234,16 @@ def _check_encoding(path: Path) -> None:
                 lines += chunk.count(b"\n", 0, max(0, error.start - waiting))
                 byte = error.object[error.start]
                 raise BadInput(
-                    f"{path}, line {lines}: byte {at} (0x{byte:02x}) is not UTF-8: save the file as UTF-8"
+                    f"{path}, line {lines}: byte {at} (0x{byte:02x}) is not UTF-8: save the file as UTF-8; if "
+                    f"it is Latin-1, by: {_iconv('latin1', path)}"
                 ) from error
             lines += chunk.count(b"\n")
             offset += len(chunk)
+
+
+def _iconv(encoding: str, path: Path) -> str:
+    """The command that writes the file anew."""
+    return f"iconv -f {encoding} -t utf8 {shlex.quote(str(path))} > utf8{path.suffix}"
 
 
 def _check_rows(path: Path, separator: str, width: int) -> None:
