@@ -24,6 +24,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch
+from perceivers.modalities.intervals import DRAWS, SEED
 from perceivers.modalities.shaded import Shaded
 from perceivers.model import Model
 from perceivers.predict import require_columns
@@ -258,12 +259,17 @@ def _answers_to_sets(
 # Many rows ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Average:
-    """Over `n` rows: each field's share of the answer and of the attention, in the schema's order."""
+    """Over `n` rows: each field's share of the answer and of the attention, in the schema's order.
+
+    `low` and `high` (f): 95 % of the shares when other rows had been explained, by 2,000 seeded bootstraps over rows.
+    """
 
     n: int
     fields: list[Field]
     share: Float[np.ndarray, " f"]
     attention: Float[np.ndarray, " f"]
+    low: Float[np.ndarray, " f"]
+    high: Float[np.ndarray, " f"]
 
 
 def sample_size(model: Model, rows: Rows, row: int) -> int:
@@ -278,9 +284,13 @@ def average(explanations: list[Explanation]) -> Average:
     """Of one target. The share is that of the mean |change|, so that rows in which much changes count more."""
     fields = [f.field for f in explanations[0].fields]
     nothing = np.zeros(max([1, *(len(f.change or ()) for e in explanations for f in e.fields)]))
-    sizes = np.mean([[np.abs(f.change or nothing) for f in e.fields] for e in explanations], axis=0)
+    sizes = np.array([[np.abs(f.change or nothing) for f in e.fields] for e in explanations])
     attention = np.mean([[f.attention for f in e.fields] for e in explanations], axis=0)
-    return Average(len(explanations), fields, shares(sizes), attention)
+    rows = np.random.default_rng(SEED).integers(len(sizes), size=(DRAWS, len(sizes)))
+    drawn = np.array([shares(sizes[one].mean(0)) for one in rows])
+    defined = drawn[~np.isnan(drawn).any(1)]  # in the others nothing changes
+    low, high = np.percentile(defined if len(defined) else drawn, [2.5, 97.5], axis=0)
+    return Average(len(explanations), fields, shares(sizes.mean(0)), attention, low, high)
 
 
 def method(model: Model, target: Field) -> dict[str, str]:

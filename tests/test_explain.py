@@ -12,7 +12,8 @@ from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
 from perceivers.data.loading import dropped_fields
-from perceivers.explain import READ, average, coalitions, scope, shares
+from perceivers.data.schema import Field
+from perceivers.explain import READ, Explanation, FieldExplanation, average, coalitions, scope, shares
 from perceivers.training.config import Config, Training
 
 
@@ -101,6 +102,8 @@ def test_a_planted_irrelevant_field_gets_about_0_and_a_decisive_one_about_1(mode
     assert share["colour"] < 0.08
     assert sum(share.values()) == pytest.approx(1)
     assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+    assert ((found.low <= found.share) & (found.share <= found.high)).all()
+    assert found.low[0] > found.high[1:].max()  # the decisive one is told from those that say nothing
 
 
 def test_shares_of_a_row_add_up_to_the_change_of_its_answer(model):
@@ -126,6 +129,26 @@ def test_sets_of_fields_in_many_passes_or_in_one_are_the_same(model, monkeypatch
     for one, other in zip(at_once, model.explain(row), strict=True):
         for field, again in zip(one.fields, other.fields, strict=True):
             np.testing.assert_allclose(field.change, again.change, atol=1e-5)
+
+
+def test_the_interval_of_a_share_is_that_of_rows_drawn_again():
+    field = Field("a", "number", "input", ("a",)), Field("b", "number", "input", ("b",))
+    changes = np.random.default_rng(0).exponential(size=(30, 2, 1))
+
+    def row(change):
+        fields = [
+            FieldExplanation(f, None, c.tolist(), 0.5, np.ones((1, 1)), None)
+            for f, c in zip(field, change, strict=True)
+        ]
+        return Explanation(0, field[0], {}, fields)
+
+    found = average([row(change) for change in changes])
+    random = np.random.default_rng(1)
+    loop = [shares(changes[random.integers(30, size=30)].mean(0)) for _ in range(2_000)]
+    np.testing.assert_allclose(found.low, np.percentile(loop, 2.5, axis=0), atol=0.02)
+    np.testing.assert_allclose(found.high, np.percentile(loop, 97.5, axis=0), atol=0.02)
+    alike = average([row(changes[0])] * 5)
+    np.testing.assert_allclose(alike.low, alike.share)
 
 
 def test_shares_of_nothing_are_undefined():

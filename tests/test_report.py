@@ -68,7 +68,9 @@ def result(field, answers, truth, **baselines):
         rows,
         found,
         Slices("accuracy" if field.modality == "category" else "mae", 0.5, [], 0),
-        Average(8, [photo(), PLAN], np.array([0.75, 0.25]), np.array([0.5, 0.5])),
+        Average(
+            8, [photo(), PLAN], np.array([0.75, 0.25]), np.array([0.5, 0.5]), np.array([0.6, 0.1]), np.array([0.9, 0.4])
+        ),
         lambda row: explanation(field, row),
         {"share": "share of the answer", "attention": "attention: rollout"},
     )
@@ -152,7 +154,7 @@ def test_the_report_says_what_a_person_needs_to_judge(tmp_path):
         "taken for",
         "Is it as sure as it should be?",
         "What answers rest on",
-        "75 %",
+        "75 % 60 to 90",
         "Attention: rollout",
         "The model is right in",
         "The model is off by 0.1 € on average",

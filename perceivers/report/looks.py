@@ -5,7 +5,7 @@ Not concerned with how they are found (`perceivers/explain.py`).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class FieldLine:
     share_width: float
     attention: str
     attention_width: float
+    interval: str = ""  # of the share
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,13 @@ def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str
     """Shares and attention averaged over rows, and a few answers: `shown` has (place in the test, truth, right)."""
     average = result.average
     order = np.argsort(-np.nan_to_num(average.share), kind="stable")
-    lines = [field_line(average.fields[i].name, float(average.share[i]), float(average.attention[i])) for i in order]
+    lines = [
+        replace(
+            field_line(average.fields[i].name, float(average.share[i]), float(average.attention[i])),
+            interval=_ends(float(average.low[i]), float(average.high[i])),
+        )
+        for i in order
+    ]
     examples = [
         looked(result.explain(int(result.rows[i])), summary.row_name(int(result.rows[i])), truth, right)
         for i, truth, right in shown
@@ -138,6 +145,10 @@ def change_text(e: Explanation, field: FieldExplanation) -> str:
 
 def _percent(x: float) -> str:
     return f"{100 * x:z.0f} %"
+
+
+def _ends(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{100 * low:z.0f} to {100 * high:z.0f}"
 
 
 def _width(x: float) -> float:
