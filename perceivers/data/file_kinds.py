@@ -3,6 +3,7 @@
 Not concerned with telling that a column names files (`rules.py`), nor with reading them for a model.
 """
 
+import csv
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from perceivers.arrays import array_names, array_shape
 from perceivers.errors import Unreadable
 
 OPENED = 100
+TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
+LONGEST_LINE = 65_536  # of a header
 LONGEST_SIDE, LONGEST_CLIP = 128, 64  # larger pictures, and larger clips, are scaled down
 
 
@@ -66,6 +69,10 @@ def _arrays(paths: list[Path]) -> Reading:
     """By the headers: series of rank 1 and 2, else arrays."""
     shapes = Counter(shape for path in paths if (shape := array_shape(path)))
     if not shapes:
+        if paths and all("points" in _inside(path) for path in paths[:OPENED]):
+            return Reading("points", {}, "names of npz files with an array named points")
+        if paths and all(_time_in(_inside(path)) for path in paths[:OPENED]):
+            return Reading("events", {"files": True}, "names of npz files of events: an array holds their times")
         several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
         names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
         return Reading("array", {"files": True}, f"names of files of arrays{names}")
@@ -113,4 +120,43 @@ def _texts(paths: list[Path]) -> Reading:
     return Reading("text", {"files": True}, "names of text files")
 
 
-FILES = {"image": _pictures, "audio": _sounds, "video": _films, "points": _points, "text": _texts, "array": _arrays}
+def _tables(paths: list[Path]) -> Reading:
+    """Events, where each of a sample has a column that is named like times."""
+    headers = [_header(path) for path in paths[:OPENED]]
+    if headers and all(_time_in(header) for header in headers):
+        return Reading("events", {"files": True}, f"names of tables, a row an event at its {_time_in(headers[0])!r}")
+    shown = ", ".join(next((header for header in headers if not _time_in(header)), [])[:5])
+    reason = (
+        f"names of tables without a column named time: `modality: events, files: true, time: …` ({shown}) reads them"
+    )
+    return Reading(None, {}, reason)
+
+
+def _time_in(names: list[str]) -> str | None:
+    """The one that is named like times, beside others."""
+    return next((name for name in names if name.strip().lower() in TIME_NAMES), None) if len(names) > 1 else None
+
+
+def _header(path: Path) -> list[str]:
+    """The names of a table's columns; none where it cannot be opened: reading will name it."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            return parquet.read_schema(path).names
+        with path.open(encoding="utf-8", newline="") as file:
+            line = file.readline(LONGEST_LINE)
+        return next(csv.reader([line], delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
+    except (OSError, ValueError, csv.Error, ArrowException):
+        return []
+
+
+FILES = {
+    "events": _tables,
+    "image": _pictures,
+    "audio": _sounds,
+    "video": _films,
+    "points": _points,
+    "text": _texts,
+    "array": _arrays,
+}

@@ -21,6 +21,7 @@ EXTENSIONS = {
     "video": clips.ENDINGS,
     "points": (".ply", ".off", ".obj", ".stl", ".xyz", ".las", ".laz", ".pcd"),
     "array": (".npy", ".npz"),
+    "events": (".csv", ".tsv", ".parquet"),
 }
 MODALITY_OF = {ending: modality for modality, endings in EXTENSIONS.items() for ending in endings}
 SHOWN = 8

@@ -13,6 +13,7 @@ import polars as pl
 
 from perceivers.data.checks import check, check_rows, check_target, likely_targets, nearest, warnings
 from perceivers.data.dates import find_dates
+from perceivers.data.file_kinds import TIME_NAMES
 from perceivers.data.folders import SPLITS
 from perceivers.data.infer_events import with_events
 from perceivers.data.infer_given import property_of, with_given
@@ -27,7 +28,6 @@ __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
 WIDTH = 120
 ASKED_NAMES = frozenset({"asked", "at", "when"})
-TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
 
 
 def infer(

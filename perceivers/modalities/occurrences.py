@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from perceivers.arrays import read_array
+from perceivers.arrays import array_names, read_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 from perceivers.modalities.category import label
@@ -182,9 +182,11 @@ def _of_array(array: np.ndarray) -> Columns:
 def _of_file(path: Path) -> Columns:
     """Tables (csv, tsv) with a line of names, parquet, npy (also with named fields), npz of one array or of several."""
     try:
-        if path.suffix.lower() not in TABLES:
-            return _of_array(read_array(path))
-        return _of_table(path)
+        if path.suffix.lower() in TABLES:
+            return _of_table(path)
+        if path.suffix.lower() == ".npz" and len(names := array_names(path)) > 1:
+            return {name: read_array(path, name) for name in names}
+        return _of_array(read_array(path))
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
         if isinstance(error, Unreadable):
             raise
