@@ -60,8 +60,9 @@ def test_tables_that_cannot_be_opened_are_not_read(tmp_path):
     assert field.modality is None
 
 
-def test_npz_files_with_an_array_named_points_are_clouds(tmp_path):
+@pytest.mark.parametrize("others", [{}, {"intensity": RNG.random(11)}])
+def test_npz_files_with_an_array_named_points_are_clouds(tmp_path, others):
     def write(path):
-        np.savez(path, points=RNG.normal(size=(11, 3)), intensity=RNG.random(11))
+        np.savez(path, points=RNG.normal(size=(11, 3)), **others)
 
     assert infer.infer(folder(tmp_path, "npz", write))["path"].modality == "points"

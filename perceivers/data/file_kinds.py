@@ -66,13 +66,15 @@ def _sounds(paths: list[Path]) -> Reading:
 
 
 def _arrays(paths: list[Path]) -> Reading:
-    """By the headers: series of rank 1 and 2, else arrays."""
+    """By the names of arrays in npz files, clouds or events; by the headers series of rank 1 and 2, else arrays."""
+    if paths and all(path.suffix.lower() == ".npz" for path in paths[:OPENED]):
+        names = [_inside(path) for path in paths[:OPENED]]
+        if all("points" in inside for inside in names):
+            return Reading("points", {}, "names of npz files with an array named points")
+        if all(_time_in(inside) for inside in names):
+            return Reading("events", {"files": True}, "names of npz files of events: an array holds their times")
     shapes = Counter(shape for path in paths if (shape := array_shape(path)))
     if not shapes:
-        if paths and all("points" in _inside(path) for path in paths[:OPENED]):
-            return Reading("points", {}, "names of npz files with an array named points")
-        if paths and all(_time_in(_inside(path)) for path in paths[:OPENED]):
-            return Reading("events", {"files": True}, "names of npz files of events: an array holds their times")
         several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
         names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
         return Reading("array", {"files": True}, f"names of files of arrays{names}")
