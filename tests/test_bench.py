@@ -163,17 +163,18 @@ def test_a_rival_that_is_not_there_is_refused(given):
 
 
 def test_ours_runs_alone_where_a_rival_is_not_installed(capsys):
-    found = works.works(["published", "others"], [works.FOURIER], ["float32"])
-    (alone,) = run.available(found, [])
+    found = works.works(["published", "others", "kernels"], [works.FOURIER], ["float32"])
+    alone, plain = run.available(found, [])
     assert alone.rival is None
+    assert plain.rival == works.PLAIN
     assert "--install-rivals" in capsys.readouterr().err
     assert run.available(found, rivals.RIVALS) == found
 
 
 def test_a_side_builds_checks_and_runs_and_says_what_is_wrong(tmp_path):
     spec = {"kind": "equal", "shape": TINY, "widening": 2, "precision": "float32"}
-    with side("ours", tmp_path) as ours:
-        with pytest.raises(SideFailed, match="ours: RuntimeError: nothing was built"):
+    with side("plain kernels", tmp_path) as ours:  # which does all of the work, so that it can be counted
+        with pytest.raises(SideFailed, match="plain kernels: RuntimeError: nothing was built"):
             ours.ask("run")
         about = ours.ask("build", spec=spec, device="cpu", threads=1)
         assert about["torch"] == torch.__version__
@@ -184,6 +185,17 @@ def test_a_side_builds_checks_and_runs_and_says_what_is_wrong(tmp_path):
     assert turn["seconds"] > 0
     assert turn["peak"] > 10 * 2**20
     assert torch.load(tmp_path / "out.pt")["output"].shape == (1, 2, 11)
+
+
+def test_the_fast_side_and_the_plain_one_answer_alike(tmp_path):
+    outputs = {}
+    for name, role, precision in (("exact", "plain kernels", "float32"), ("fast", "ours", "fast")):
+        with side(role, tmp_path) as one:
+            spec = {"kind": "equal", "shape": TINY, "widening": 2, "precision": precision}
+            one.ask("build", spec=spec, device="cpu", threads=1)
+            one.ask("check", to=str(tmp_path / f"{name}.pt"))
+        outputs[name] = torch.load(tmp_path / f"{name}.pt")
+    assert measure.difference(outputs["fast"], outputs["exact"]) < 0.05
 
 
 def test_a_side_that_ends_is_said(tmp_path):

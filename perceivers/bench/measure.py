@@ -65,7 +65,7 @@ def measure(work: Work, setting: Setting, files: Mapping[str, str]) -> Row:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="perceivers-outputs-")))
         row: Row = {"what": work.what, "model": work.model, "precision": work.precision, "times": work.times}
-        if work.what == "published" and work.precision == "fast":
+        if work.spec["kind"] == "published" and work.precision == "fast":
             with setting.side("ours") as plain:
                 setting.build(plain, {**spec, "precision": "float32"})
                 plain.ask("check", to=f"{scratch}/truth.pt")

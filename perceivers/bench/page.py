@@ -10,12 +10,14 @@ from statistics import geometric_mean
 from perceivers.bench import growth
 from perceivers.bench.store import Store
 from perceivers.bench.summary import Comparison, comparisons, limits, mean_ratio
+from perceivers.bench.works import PLAIN
 from perceivers.errors import BadInput
 from perceivers.files import check_place, write_atomic
 
 FIGURES = "figures"
 TITLES = {
     "published": "The six published models",
+    "kernels": "The same models with every fast path switched off",
     "clip": "A whole clip of the autoencoder",
     "training": "Training",
     "others": "Packages without published weights",
@@ -139,4 +141,5 @@ def _cells(one: Comparison) -> tuple[str, ...]:
 def _name(one: Comparison) -> str:
     if "rival" not in one.row:
         return one.model
-    return f"{one.model}, beside {one.row['rival']} {one.row['theirs_about']['version']}"
+    version = "" if one.row["rival"] == PLAIN else f" {one.row['theirs_about']['version']}"
+    return f"{one.model}, beside {one.row['rival']}{version}"

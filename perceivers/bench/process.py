@@ -11,6 +11,7 @@ from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+OURS = ("ours", "plain kernels")
 
 
 class SideFailed(Exception):
@@ -23,7 +24,7 @@ class Side:
     def __init__(self, role: str, python: str, log: IO[bytes], threads: int):
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         environment.pop("PYTHONPATH", None)  # ours must not shadow what the rival has
-        if role == "ours":
+        if role in OURS:
             environment["PYTHONPATH"] = str(ROOT)
         self.role = role
         self.process = subprocess.Popen(

@@ -11,10 +11,11 @@ from perceivers.errors import BadInput
 from perceivers.published.presets import PRESETS
 
 Precision = Literal["float32", "fast"]
-What = Literal["published", "clip", "training", "others", "growth"]
+What = Literal["published", "kernels", "clip", "training", "others", "growth"]
 WHATS: tuple[What, ...] = get_args(What)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CHUNKS = 128  # in which the autoencoder's clip is decoded
+PLAIN = "plain kernels"  # ours, every fast path switched off
 OWNER = "deepmind/"
 FOURIER = "deepmind/vision-perceiver-fourier"
 AUTOENCODER = "deepmind/multimodal-perceiver"
@@ -98,7 +99,8 @@ class Work:
 def works(whats: Sequence[What], models: Sequence[str], precisions: Sequence[Precision]) -> list[Work]:
     """The rows of `whats` in turn; `models` chooses among the published ones."""
     makers = {
-        "published": lambda: _published(models, precisions),
+        "published": lambda: _published("published", "transformers", models, precisions),
+        "kernels": lambda: _published("kernels", PLAIN, models, precisions),
         "clip": lambda: _clip(precisions) if AUTOENCODER in models else (),
         "training": lambda: _training(precisions) if FOURIER in models else (),
         "others": lambda: _others(precisions),
@@ -115,10 +117,10 @@ def names(models: Iterable[str] | None) -> list[str]:
     return whole
 
 
-def _published(models: Sequence[str], precisions: Sequence[Precision]) -> Iterator[Work]:
+def _published(what: What, rival: str, models: Sequence[str], precisions: Sequence[Precision]) -> Iterator[Work]:
     for name in models:
         for precision in precisions:
-            yield Work("published", name, precision, {"kind": "published", "name": name, "precision": precision})
+            yield Work(what, name, precision, {"kind": "published", "name": name, "precision": precision}, rival)
 
 
 def _clip(precisions: Sequence[Precision]) -> Iterator[Work]:

@@ -12,7 +12,7 @@ from perceivers.terminal import say
 
 
 def bench(
-    *what: Literal["published", "clip", "training", "others", "growth"],
+    *what: Literal["published", "kernels", "clip", "training", "others", "growth"],
     models: Annotated[list[str] | None, Parameter(name="model")] = None,
     precision: Annotated[list[Literal["float32", "fast"]] | None, Parameter()] = None,
     repeats: int = 5,
@@ -32,8 +32,9 @@ def bench(
     Parameters
     ----------
     what
-        published: the six models. clip: the whole clip of the autoencoder. training: a step. others: packages without
-        published weights. growth: time over the sizes of inputs, latents and outputs. All by default.
+        published: the six models. kernels: the same beside plain products. clip: the whole clip of the autoencoder.
+        training: a step. others: packages without published weights. growth: time over the sizes of inputs, latents
+        and outputs. All by default.
     models
         Published models to measure, with or without deepmind/; may be repeated. All by default.
     precision
@@ -49,7 +50,7 @@ def bench(
     rival
         NAME=PYTHON: where a package is installed, if not by --install-rivals; may be repeated.
     install_rivals
-        Make an environment for each of the other packages in the user's cache first.
+        Make an environment in the user's cache for each of the other packages that is not found.
     out
         The folder of the measured rows.
     write
@@ -62,6 +63,7 @@ def bench(
     from perceivers.bench.store import Store, machine
     from perceivers.bench.summary import comparisons
     from perceivers.bench.works import PRECISIONS, WHATS, names, works
+    from perceivers.training.signals import Signals
 
     chosen = names(models)
     place, number = resolve(device, threads)
@@ -71,12 +73,13 @@ def bench(
         page.check(write)
     store = Store(out, machine(place, number))
     if install_rivals:
-        for name in rivals.RIVALS:
+        for name in rivals.RIVALS.keys() - rivals.find(rival or ()):
             rivals.install(name)
     pythons = rivals.find(rival or ())
     found = available(works(what or WHATS, chosen, precision or PRECISIONS), pythons)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "sides.log").open("ab") as log:
+    message = f"stopped; the same command goes on with the rows that {out} lacks"
+    with (out / "sides.log").open("ab") as log, Signals(message):
         failed = run(found, store, Setting(pythons, place, number, repeats, log), 60 * minutes)
     measured = comparisons([store.rows[work.key] for work in found if work.key in store.rows])
     print(dumps([one.as_json() for one in measured]) if as_json else "\n".join(page.lines(measured)))

@@ -13,6 +13,7 @@ from .worker import Worker
 
 ROLES = {
     "ours": ".ours",
+    "plain kernels": ".plain",
     "transformers": ".port",
     "perceiver-pytorch": ".perceiver_pytorch",
     "perceiver-io": ".perceiver_io",
