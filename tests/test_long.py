@@ -176,6 +176,8 @@ def test_doubled_and_missing_times_are_named():
         ({"time": "t", "series": "ID"}, "no series column 'ID'; did you mean 'id'"),
         ({"time": "t", "series": "id", "horizon": 3, "targets": ["y"]}, "no target column 'y'"),
         ({"time": "t", "series": "id", "horizon": 3, "targets": ["w"]}, "'w' holds no numbers"),
+        ({"time": "t", "series": "id", "horizon": 3, "targets": ["id"]}, "'id' is the column that tells the series"),
+        ({"time": "t", "series": "id", "targets": ["t"]}, "'t' is the column that orders the steps"),
     ],
 )
 def test_questions_that_cannot_be_asked(question, message):

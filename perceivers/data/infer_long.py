@@ -22,6 +22,9 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
     for name in targets:
         if name not in table.frame.columns:
             raise BadInput(f"{table.name}: no target column {name!r}{nearest(name, table.frame.columns)}")
+        if name in (long.time, long.series):
+            what = "orders the steps" if name == long.time else "tells the series apart"
+            raise BadInput(f"{table.name}: target {name!r} is the column that {what}: ask for another one")
     repeated = cutting.repeated(table, long) if long.horizon is None else None
     steps = cutting.sort(table, long, again=repeated is not None)
     fields, channels = [], []
