@@ -16,9 +16,10 @@ from perceivers.published.names import names
 from perceivers.published.presets import LICENCE, PRESETS, Sizes
 from perceivers.published.sources import ORIGINAL
 from perceivers.published.unpickle import read_haiku
+from perceivers.published.untrained import untrained
 from perceivers.published.weights import from_original
 
-__all__ = ["PRESETS", "Published", "export_hub", "is_hub_folder", "load", "load_original", "models"]
+__all__ = ["PRESETS", "Published", "export_hub", "is_hub_folder", "load", "load_original", "models", "untrained"]
 
 ORIGINAL_SUFFIXES = (".pickle", ".pystate", ".pkl")
 
