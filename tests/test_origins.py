@@ -12,6 +12,7 @@ from reduced import GOLDENS, REDUCED
 from test_published_hub import CONFIGS, randomise
 
 import perceivers as pv
+from perceivers import published as published_models
 from perceivers.core.inputs import join
 from perceivers.data import sources
 from perceivers.data.loading import evaluation_batches
@@ -19,7 +20,7 @@ from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import MODALITIES
 from perceivers.model import load_model, save_model
-from perceivers.published import clips, export_hub, flow, load_original, pictures, text
+from perceivers.published import clips, export_hub, flow, load_original, pictures, text, untrained
 from perceivers.published.config import understood
 from perceivers.published.models import make
 from perceivers.training import defaults, origins
@@ -58,6 +59,14 @@ def taken(published, frame, fields=None, kind=None, **options):
     ((rows, batch),) = evaluation_batches(data.rows, ids, 99)
     order = np.argsort(rows, kind="stable")  # batches are by length
     return model.eval(), {name: {k: v[order] for k, v in part.items()} for name, part in batch.items()}, lines
+
+
+@pytest.fixture(autouse=True)
+def _no_download(monkeypatch):
+    """Names stand for small models with random weights."""
+    load = published_models.load
+    small = published_models.PRESETS.keys()
+    monkeypatch.setattr(published_models, "load", lambda place: untrained(place) if place in small else load(place))
 
 
 @torch.no_grad()
@@ -194,6 +203,29 @@ def test_pairs_are_read_as_the_flow_model_reads_them(published):
 def test_one_picture_is_no_pair():
     _, _, lines = taken(original("optical_flow"), photos()[1])
     assert lines[1] == "made new: photo: it has no such input"
+
+
+def test_pairs_in_files_are_learned_from(tmp_path):
+    cells = np.random.default_rng(0).integers(0, 256, (40, 9, 12, 3), dtype=np.uint8)
+    for i, cell in enumerate(cells):
+        Image.fromarray(cell).save(tmp_path / f"{i}.png")
+    names = [f"{i}.png" for i in range(40)]
+    table = pl.DataFrame({"a": names, "b": names[::-1], "class": ["yes", "no"] * 20})
+    table.write_csv(tmp_path / "pairs.csv")
+    data = tmp_path / "pairs.csv"
+    run = train(data, out=tmp_path / "run", targets=["class"], config=TUNED, start="deepmind/optical-flow-perceiver")
+    table.head(1).write_csv(tmp_path / "one.csv")
+    (explanation,) = pv.load(run).explain(tmp_path / "one.csv")
+    assert explanation.fields[0].shaded().weights.shape == (64, 192)
+
+
+def test_clips_of_arrays_are_learned_from(tmp_path):
+    cells = np.random.default_rng(0).integers(0, 256, (20, 5, 8, 8, 3), dtype=np.uint8)
+    rows = [{"clip": cell, "class": label} for cell, label in zip(cells, "ab" * 10, strict=True)]
+    schema = Schema((Field("clip", "video", "input", ("clip",)), CLASS))
+    start = "deepmind/multimodal-perceiver"
+    run = train(rows, out=tmp_path / "run", schema=schema, config=TUNED, start=start)
+    assert pv.load(run).schema["clip"].modality == "deepmind_clip"
 
 
 def test_frames_of_two_sizes_are_no_pair():

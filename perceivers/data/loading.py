@@ -17,7 +17,7 @@ import torch
 
 from perceivers.data.randomness import permutation, uniform
 from perceivers.data.schema import Field
-from perceivers.data.sources import Table, resolve
+from perceivers.data.sources import Table, opened
 from perceivers.errors import BadInput, Unreadable
 from perceivers.terminal import counted
 
@@ -106,7 +106,7 @@ class Column:
     def cell(self, row: int) -> Any:
         """A value, or a path inside the table's folder. Raises Unreadable."""
         value = self.cells[row]
-        return resolve(self.table.root, value) if self.field.names_files and isinstance(value, str) else value
+        return opened(self.table.root, value) if self.field.names_files else value
 
     def given(self, rows: np.ndarray) -> list[Any]:
         """The cells of `rows` as `read` takes them; those whose path leads nowhere are left out."""

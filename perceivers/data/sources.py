@@ -99,6 +99,13 @@ def resolve(root: Path | None, cell: str) -> Path:
     return path
 
 
+def opened(root: Path | None, cell: Any) -> Any:
+    """A cell of a field of files, with paths for names, in a tuple of several columns too. Raises Unreadable."""
+    if isinstance(cell, tuple):
+        return tuple(opened(root, part) for part in cell)
+    return resolve(root, cell) if isinstance(cell, str) else cell
+
+
 def _exists(name: str) -> bool:
     try:
         return Path(name).exists()

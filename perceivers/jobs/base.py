@@ -19,7 +19,7 @@ from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.loading import cells
 from perceivers.data.schema import Field
-from perceivers.data.sources import Table, resolve
+from perceivers.data.sources import Table, opened
 from perceivers.errors import BadInput, Unreadable
 from perceivers.evaluate import Evaluation
 from perceivers.explain import ATTENTION, Explanation, FieldExplanation
@@ -116,7 +116,7 @@ class Job(Loaded, Generic[Example]):
         column, remarks = self.column(table), Counter()
         for row, cell in enumerate(cells(table, column)):
             try:
-                example = self.read(_opened(table.root, cell, column))
+                example = self.read(opened(table.root, cell) if column.names_files else cell)
             except Unreadable as error:
                 failed[row] = f"{table.name}, row {row + 1}: {error}"
                 continue
@@ -157,15 +157,6 @@ def numbered(out: Path, ending: str, row: int, count: int) -> Path:
     """Where the answer to one row of `count` is written: `out`, or with its number from 1 on before the ending."""
     number = f"-{row + 1:0{len(str(count))}d}" if count > 1 else ""
     return out.with_name(f"{out.name[: -len(ending)]}{number}{out.name[-len(ending) :]}")
-
-
-def _opened(root: Path | None, cell: Any, field: Field) -> Any:
-    """The cell, with a path in place of a file's name. Raises Unreadable."""
-    if not field.names_files:
-        return cell
-    parts: Sequence[Any] = cell if isinstance(cell, tuple) else (cell,)
-    paths = tuple(resolve(root, part) if isinstance(part, str) else part for part in parts)
-    return paths if isinstance(cell, tuple) else paths[0]
 
 
 def check_ending(out: Path, ending: str, own: Collection[str], holds: str, table: str) -> None:

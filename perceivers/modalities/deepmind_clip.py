@@ -148,7 +148,8 @@ class DeepmindClip(Deepmind):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import FunctionTransformer
 
-        return make_pipeline(FunctionTransformer(_frames), VIDEO.baseline(field.with_options(channels=3)))
+        motion = VIDEO.baseline(field.with_options(channels=3))  # learns nothing, so it cannot be the last step
+        return make_pipeline(FunctionTransformer(_frames), motion, FunctionTransformer())
 
 
 def _frames(examples: Sequence[Clip | None]) -> list[np.ndarray | None]:
