@@ -84,7 +84,8 @@ class Attention(nn.Module):
     def forward(
         self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n e"]:
-        if mask is None and self.num_heads == 1 and kernels.fast(inputs_q, inputs_kv, *self.parameters()):
+        large = inputs_q.shape[1] * inputs_kv.shape[1] >= chain.SMALL
+        if large and mask is None and self.num_heads == 1 and kernels.fast(inputs_q, inputs_kv, *self.parameters()):
             return self._in_cheapest_order(inputs_q, inputs_kv)
         if inputs_q is inputs_kv:
             q, k, v = self._heads(kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v)))

@@ -15,6 +15,9 @@ from torch.nn.functional import pad
 
 from perceivers.core import kernels
 
+# With fewer pairs of a query and an input, another order than the papers' is not worth its copies.
+SMALL = 2**18
+
 Order = Literal["plain", "inputs", "queries"]
 
 
