@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 LARGE = 2**26  # numbers: what has more of them stays in a file
-BLOCK = 2**24  # numbers that are read at once
+BLOCK = 2**22  # numbers that are read at once: larger ones, memory is asked of the system for anew each time
 
 
 class Stored:

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image as Pillow
 
@@ -11,7 +12,7 @@ from perceivers import stored
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import Unreadable
-from perceivers.modalities import large, large_pictures, modality, pixels
+from perceivers.modalities import large, large_pictures, modality, pixels, sounds
 from perceivers.model import Model
 
 LIMIT = 500_000_000
@@ -21,7 +22,7 @@ LIMIT = 500_000_000
 def tiny(monkeypatch):
     """Whatever has over 100 numbers is large, and is read in bands of a few rows."""
     monkeypatch.setattr(stored, "LARGE", 100)
-    for module in (stored, large, large_pictures):
+    for module in (stored, large, large_pictures, sounds):
         monkeypatch.setattr(module, "BLOCK", 400)
     monkeypatch.setattr(large, "TOKENS", 20)
 
@@ -166,3 +167,43 @@ def test_a_picture_in_a_file_has_the_tokens_answers_and_gradients_of_one_in_memo
     torch.testing.assert_close(streamed, whole, atol=1e-6, rtol=0)
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_sound_read_in_blocks_is_the_one_read_whole(ending, channels, tmp_path, tiny, monkeypatch):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (5_003, channels)).astype(np.float32)
+    soundfile.write(tmp_path / f"x.{ending}", samples, 16_000)
+    for rate in (16_000, 11_025):
+        found = sounds.as_channels(sounds.read(tmp_path / f"x.{ending}", rate, 60), 1)
+        assert isinstance(found, stored.Stored)
+        with monkeypatch.context() as patch:
+            patch.setattr(stored, "LARGE", 10**9)
+            whole = sounds.as_channels(sounds.read(tmp_path / f"x.{ending}", rate, 60), 1)
+        np.testing.assert_allclose(np.asarray(found), whole, atol=1e-6)
+
+
+def test_a_large_sound_that_is_cut_or_not_finite_is_refused(tmp_path, tiny):
+    samples = np.zeros((5_003, 1), np.float32)
+    samples[4_000] = np.nan
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(Unreadable, match="not a finite number"):
+        sounds.read(tmp_path / "x.wav", 8_000, 60)
+    np.save(tmp_path / "x.npy", samples)
+    with pytest.raises(Unreadable, match="not a finite number"):
+        sounds.read(tmp_path / "x.npy", 8_000, 60)
+    soundfile.write(tmp_path / "x.flac", np.random.default_rng(0).uniform(-1, 1, 50_003), 16_000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "x.flac").read_bytes()[:50_000])
+    with pytest.raises(Unreadable, match="cut short"):
+        sounds.read(tmp_path / "cut.flac", 8_000, 60)
+
+
+def test_windows_of_a_large_sound_are_read_when_they_are_collated(tiny):
+    field = Field("x", "audio", "input", ("x",))
+    kind = modality(field)
+    field = field.with_options(**{**kind.options, "rate": 1_000, "channels": 1, "seconds": 0.5, "level": [0.0, 1.0]})
+    samples = np.random.default_rng(0).uniform(-1, 1, (5_003, 1)).astype(np.float32)
+    windows = kind.windows(field, stored.store([samples]))
+    assert all(isinstance(window, stored.Stored) for window in windows)
+    expected = kind.collate(field, kind.windows(field, samples))
+    assert torch.equal(kind.collate(field, windows)["samples"], expected["samples"])

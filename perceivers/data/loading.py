@@ -19,9 +19,11 @@ from perceivers.data.randomness import permutation, uniform
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table, opened
 from perceivers.errors import BadInput, Unreadable
+from perceivers.stored import Stored
 from perceivers.terminal import counted
 
 CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
+FILE_BYTES = 2**34  # and what is too large for memory, in temporary files, up to this much
 BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
 READ_AHEAD = 2  # batches a worker
 SAMPLE = 1_000
@@ -92,7 +94,7 @@ class Column:
         self.kept: dict[int, Any] = {}
         self.remarks: dict[str, set[int]] = {}  # the first few of each kind, each with its rows;
         self.remarkable: set[int] = set()  # the rows of all others
-        self.room = CACHE_BYTES
+        self.room, self.room_in_files = CACHE_BYTES, FILE_BYTES
         self.all = None
         if not field.names_files:
             try:
@@ -128,11 +130,18 @@ class Column:
             raise Unreadable(self._at(row, str(error))) from error
         for remark in self.reader.remarks(self.field, example):
             self._note(row, remark)
+        self._keep(row, example)
+        return example
+
+    def _keep(self, row: int, example: Any) -> None:
         size = getattr(example, "nbytes", 64)
-        if self.room >= size:
+        if isinstance(example, Stored):
+            if self.room_in_files >= size:
+                self.room_in_files -= size
+                self.kept[row] = example
+        elif self.room >= size:
             self.room -= size
             self.kept[row] = example
-        return example
 
     def _note(self, row: int, remark: str) -> None:
         if remark in self.remarks or len(self.remarks) < MOST_REMARKS:

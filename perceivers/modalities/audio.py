@@ -23,6 +23,7 @@ from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
 from perceivers.modalities.windows import piece, remarks, starts, windows
+from perceivers.stored import Rows, bands
 
 HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
 LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
@@ -53,7 +54,7 @@ class Audio(Modality):
         "seconds": None,
         "frontend": "raw",
         "pitch": PITCH,
-        "max_seconds": 3_600,
+        "max_seconds": 86_400,
         "level": None,
     }
 
@@ -110,28 +111,29 @@ class Audio(Modality):
             with suppress(Unreadable):
                 example = self.read(field, cell)
                 if example is not None:
-                    levels.append(float(np.log(np.sqrt(np.mean((example - example.mean(0)) ** 2)) + QUIET)))
+                    power = [len(band) * np.mean((band - band.mean(0)) ** 2) for band in bands(example)]
+                    levels.append(float(np.log(np.sqrt(np.sum(power) / len(example)) + QUIET)))
             if len(levels) == SAMPLE:
                 break
         if not levels:
             raise BadInput(f"{field.name}: none of the sounds that were tried can be read as the schema says")
         return [float(np.mean(levels)), float(max(np.std(levels), 0.1))]
 
-    def read(self, field: Any, cell: Any) -> np.ndarray | None:
+    def read(self, field: Any, cell: Any) -> Rows | None:
         """The Path of a wav, flac, ogg, mp3 or aiff file, or of an npy file; or an array or list of samples (n) or
         (n c), at `rate` → (n c).
         """
         samples = sounds.read(cell, field.options["rate"], field.options["max_seconds"])
         return None if samples is None else sounds.as_channels(samples, field.options["channels"])
 
-    def windows(self, field: Any, example: np.ndarray | None) -> list[np.ndarray | None]:
+    def windows(self, field: Any, example: Rows | None) -> list[Rows | None]:
         """Overlapping windows of `seconds`, the last one flush with the end."""
         return windows(example, _longest(field))
 
-    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+    def remarks(self, field: Any, example: Rows | None) -> Sequence[str]:
         return remarks(example, _longest(field))
 
-    def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
+    def crop(self, field: Any, example: Rows, uniform: float) -> Rows:
         return piece(example, _longest(field), uniform)
 
     def size(self, field: Any, cell: Any) -> int:
@@ -151,7 +153,7 @@ class Audio(Modality):
         array = np.zeros((len(examples), field.options["channels"], max(1, int(lengths.max()))), np.float32)
         for row, example in zip(array, examples, strict=True):
             if example is not None:
-                row[:, : len(example)] = example.T
+                row[:, : len(example)] = np.asarray(example).T
         return {
             "samples": torch.from_numpy(array),
             "lengths": lengths,
@@ -199,7 +201,7 @@ class Audio(Modality):
 
     def draw(self, field: Any, cell: Any) -> str:
         example = self.read(field, cell)
-        return "–" if example is None else Waveform.of(example, field.options["rate"], DRAWN, None).html()
+        return "–" if example is None else Waveform.of(np.asarray(example), field.options["rate"], DRAWN, None).html()
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
         """The waveform and its spectrogram over time, each moment with the mean weight of the tokens there."""
@@ -207,7 +209,7 @@ class Audio(Modality):
         if example is None:
             return Plain("–")
         by_token = _on_time(weights, len(example), _longest(field), token_samples(field.options["rate"]))
-        return Waveform.of(example, field.options["rate"], DRAWN, shades(by_token))
+        return Waveform.of(np.asarray(example), field.options["rate"], DRAWN, shades(by_token))
 
     def baseline(self, field: Any) -> Any:
         """Means and standard deviations of the log-mel spectrogram in all of a sound, and means in its quarters."""

@@ -180,7 +180,7 @@ class Spectra(TransformerMixin, BaseEstimator):
     def _flat(self, example: np.ndarray | None) -> np.ndarray:
         if example is None:
             return np.full(MEL_BANDS * (2 + STRETCHES) + 1, np.nan)
-        frames = log_mel(example.mean(1), self.rate, MEL_BANDS, max(1, self.rate // 100))
+        frames = log_mel(np.asarray(example).mean(1), self.rate, MEL_BANDS, max(1, self.rate // 100))
         places = np.linspace(0, len(frames), STRETCHES + 1).astype(int)
         quarters = [frames[a : max(b, a + 1)].mean(0) for a, b in pairwise(places)]
         return np.concatenate([frames.mean(0), frames.std(0), *quarters, [len(example) / self.rate]])

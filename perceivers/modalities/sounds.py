@@ -5,6 +5,7 @@ Not concerned with windows, batches or models (`audio.py`).
 
 import math
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -12,9 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from perceivers import clips
-from perceivers.arrays import read_array
+from perceivers.arrays import map_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
+from perceivers.stored import BLOCK, Rows, Stored, by_bands, is_large, store
 
 FASTEST = 50_000_000  # samples a second: no recording has more
 UNKNOWN = 0xFFFFFFFF  # bytes, of writers to a pipe: until the end
@@ -46,8 +48,9 @@ def header(cell: Any) -> Header | None:
     return None if samples is None else Header(len(samples), samples.shape[1], None)
 
 
-def read(cell: Any, rate: int, max_seconds: float) -> Float[np.ndarray, "n c"] | None:
-    """A Path or an array → its samples at `rate`, with the channels that it has. An array is at `rate` already.
+def read(cell: Any, rate: int, max_seconds: float) -> Rows | None:
+    """A Path or an array → its samples (n c) at `rate`, with the channels that it has. An array is at `rate` already.
+    Of a sound that is too large for memory they are `Stored` in a file.
 
     Raises Unreadable: not a sound, damaged, cut short, empty, not finite, or longer than `max_seconds`.
     """
@@ -60,10 +63,9 @@ def read(cell: Any, rate: int, max_seconds: float) -> Float[np.ndarray, "n c"] |
         if file.frames > max_seconds * file.samplerate:
             seconds = file.frames / file.samplerate
             raise Unreadable(f"{cell}: {seconds:,.0f} s of sound, over max_seconds = {max_seconds:g}")
-        samples, came = _decode(cell, file), file.samplerate
-    if not np.isfinite(samples).all():
-        raise Unreadable(f"{cell}: a sample is not a finite number: the file is damaged")
-    return resample(samples, came, rate)
+        if is_large((file.frames, file.channels)):
+            return _stored(cell, _resampled(_decode(cell, file, BLOCK // file.channels), file.samplerate, rate))
+        return resample(next(_decode(cell, file, file.frames)), file.samplerate, rate)
 
 
 def resample(samples: Float[np.ndarray, "n c"], rate: int, wanted: int) -> Float[np.ndarray, "n c"]:
@@ -78,15 +80,39 @@ def resample(samples: Float[np.ndarray, "n c"], rate: int, wanted: int) -> Float
     return found if len(found) else samples[:1]
 
 
-def as_channels(samples: Float[np.ndarray, "n c"], channels: int) -> Float[np.ndarray, "n k"]:
+def _resampled(
+    blocks: Iterable[Float[np.ndarray, "k c"]], rate: int, wanted: int
+) -> Iterator[Float[np.ndarray, "n c"]]:
+    """The same of a sound that comes in blocks, one after the other."""
+    if rate == wanted:
+        yield from blocks
+        return
+    import soxr
+
+    stream = None
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(rate, wanted, block.shape[1], dtype="float32", quality="HQ")
+        yield stream.resample_chunk(block)
+    assert stream is not None, "a sound that is large has blocks"
+    yield stream.resample_chunk(block[:0], last=True)
+
+
+def _stored(path: Path, blocks: Iterable[Float[np.ndarray, "k c"]]) -> Stored:
+    try:
+        return store(blocks)
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be unpacked into a temporary file: {error.strerror or error}") from error
+
+
+def as_channels(samples: Rows, channels: int) -> Rows:
     """So many channels: one is the mean of all, and one is repeated. Raises Unreadable for other changes."""
     came = samples.shape[1]
     if came == channels:
         return samples
     if channels == 1:
-        return samples.mean(1, keepdims=True)
+        return by_bands(samples, lambda band: band.mean(1, keepdims=True))
     if came == 1:
-        return np.repeat(samples, channels, axis=1)
+        return by_bands(samples, lambda band: np.repeat(band, channels, axis=1))
     raise Unreadable(f"a sound of {came} channels came, expected {channels} or 1: `channels: 1` takes the mean of all")
 
 
@@ -154,23 +180,35 @@ def _check_rest(path: Path, file: BinaryIO, size: int, after: int) -> None:
         raise Unreadable(f"{path}: its header declares {size:,} bytes of samples, but there are more: export it anew")
 
 
-def _decode(path: Path, file: Any) -> Float[np.ndarray, "n c"]:
+def _decode(path: Path, file: Any, frames: int) -> Iterator[Float[np.ndarray, "k c"]]:
+    """The samples, so many frames at a time. Raises Unreadable where they are not whole and finite."""
     import soundfile
 
-    try:
-        samples = file.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise Unreadable(f"{path}: damaged or cut short: {error.error_string.rstrip('.')}") from error
     least = math.floor(LOSSY_SHORT * file.frames) if file.format in ("MP3", "MPEG") else file.frames
-    if len(samples) < max(1, least):
-        raise Unreadable(f"{path}: cut short: {file.frames:,} samples are declared, {len(samples):,} are there")
-    return samples
+    count = 0
+    while count < file.frames:
+        try:
+            samples = file.read(min(frames, file.frames - count), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise Unreadable(f"{path}: damaged or cut short: {error.error_string.rstrip('.')}") from error
+        if not len(samples):
+            break
+        if not np.isfinite(samples).all():
+            raise Unreadable(f"{path}: a sample is not a finite number: the file is damaged")
+        count += len(samples)
+        if len(samples) < frames and count < max(1, least):
+            break
+        yield samples
+    if count < max(1, least):
+        raise Unreadable(f"{path}: cut short: {file.frames:,} samples are declared, {count:,} are there")
 
 
-def _from_array(cell: Any) -> Float[np.ndarray, "n c"] | None:
+def _from_array(cell: Any) -> Rows | None:
     where = f"{cell}: " if isinstance(cell, Path) else ""
     if isinstance(cell, Path):
         cell = _load(cell)
+    if isinstance(cell, Stored):
+        return by_bands(cell, lambda band: _checked(band, where))
     if is_missing(cell):
         return None
     if isinstance(cell, str | bytes | int | float | dict):
@@ -181,6 +219,11 @@ def _from_array(cell: Any) -> Float[np.ndarray, "n c"] | None:
             raise TypeError
     except (ValueError, TypeError) as error:
         raise Unreadable(f"{where}samples must be numbers, (n) or (n channels), none missing") from error
+    return _checked(samples, where)
+
+
+def _checked(samples: np.ndarray, where: str) -> Float[np.ndarray, "n c"]:
+    """Numbers as samples. Raises Unreadable, which begins with `where`."""
     samples = samples.astype(np.float32)
     samples = samples[:, None] if samples.ndim == 1 else samples
     if samples.ndim != 2 or not samples.size:
@@ -191,10 +234,13 @@ def _from_array(cell: Any) -> Float[np.ndarray, "n c"] | None:
     return samples
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path) -> Rows:
     """An npy file, of numbers alone: code never comes from data."""
     try:
-        return read_array(path)
+        array = map_array(path)
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{array.dtype} is no number")
+        return array if is_large(array.shape) else np.asarray(array)
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:

@@ -3,6 +3,8 @@
 Not concerned with what is in them.
 """
 
+from typing import Any
+
 import numpy as np
 
 OVERLAP = 8  # neighbouring windows share 1/8
@@ -18,21 +20,21 @@ def starts(length: int, longest: int) -> list[int]:
     return begins if len(begins) <= MOST else np.linspace(0, last, MOST).astype(int).tolist()
 
 
-def remarks(example: np.ndarray | None, longest: int) -> tuple[str, ...]:
+def remarks(example: Any, longest: int) -> tuple[str, ...]:
     """What a person should know where not all of an example is read."""
     if example is None or len(example) <= MOST * longest:
         return ()
     return (f"so long that {MOST} windows of it are read, evenly spread",)
 
 
-def windows(example: np.ndarray | None, longest: int) -> list[np.ndarray | None]:
-    """The windows of an example; one where it is missing."""
+def windows(example: Any, longest: int) -> list[Any]:
+    """The windows of an example that can be sliced, an array or `Stored`; one where it is missing."""
     if example is None:
         return [example]
     return [example[start : start + longest] for start in starts(len(example), longest)]
 
 
-def piece(example: np.ndarray, longest: int, uniform: float) -> np.ndarray:
+def piece(example: Any, longest: int, uniform: float) -> Any:
     """One window of an example, anywhere, chosen by a number in [0, 1)."""
     start = int(uniform * max(1, len(example) - longest + 1))
     return example[start : start + longest]
