@@ -3,8 +3,10 @@
 Not concerned with what the arrays mean, nor with how chunks are read (`streaming.py`).
 """
 
+import mmap
+import sys
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -52,7 +54,22 @@ class Sliced:
 
     def chunk(self, index: int) -> tuple[Float[Tensor, "b s c"], None]:
         part = self.array[:, index * self.size : (index + 1) * self.size]
-        return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part)), None
+        if isinstance(part, Tensor):
+            return part, None
+        copied = torch.from_numpy(np.array(part))
+        _let_go(part)
+        return copied, None
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Tells the system that the pages of a memory map that were read are not needed in memory any longer."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and base.mode == "c":  # what was written to it is nowhere else
+            return
+        base = base.base
+    if isinstance(base, mmap.mmap) and sys.platform == "linux":
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 class Adapted:
