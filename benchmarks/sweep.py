@@ -51,9 +51,14 @@ class Variant:
     patches: dict[str, Any] = field(default_factory=dict)
 
 
+def weights(model: Any) -> list[dict[str, Any]]:
+    """All weights as one group, of which none is a start's."""
+    return [{"params": list(model.parameters()), "new": True}]
+
+
 def adamw(model: Any, training: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        model.parameters(), lr=training.adamw_lr, weight_decay=training.weight_decay, betas=(0.9, 0.98), fused=True
+        weights(model), lr=training.adamw_lr, weight_decay=training.weight_decay, betas=(0.9, 0.98), fused=True
     )
 
 
@@ -62,7 +67,7 @@ def other(name: str, lr: float) -> Callable[[Any, Any], torch.optim.Optimizer]:
 
     def make(model: Any, training: Any) -> torch.optim.Optimizer:
         kind = importlib.import_module("pytorch_optimizer").load_optimizer(name)
-        return kind(model.parameters(), lr=lr, weight_decay=training.weight_decay)
+        return kind(weights(model), lr=lr, weight_decay=training.weight_decay)
 
     return make
 

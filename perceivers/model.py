@@ -29,7 +29,7 @@ from perceivers.modalities.number import DAY
 
 FORMAT = 2  # since 2, dates are days; before, they were seconds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-MOST_LAYERS = 10_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
+MOST_LAYERS = 1_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
 GELU = "gelu"
 ACTIVATIONS = {GELU: nn.GELU, "gelu_tanh": tanh_gelu}  # the papers' tanh form takes four times as long as the exact one
 ANEW = "copy the folder anew, or train again"

@@ -15,7 +15,7 @@ from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.audio import Audio, _played
-from perceivers.modalities.audio_input import SPREAD
+from perceivers.modalities.audio_input import SPREAD, STEADY, TokenNorm
 from perceivers.modalities.waveform import Waveform, log_mel
 from perceivers.model import Model, load_model, save_model
 
@@ -279,7 +279,33 @@ def test_colours_are_smooth_over_the_bands_and_change_nothing_in_time():
     change = (reader.heard(samples, part).detach() - plain)[0, :, :20] * SPREAD
     place = np.pi * (np.arange(64) + 0.5) / 64
     expected = 0.5 * np.cos(place) + 0.3 * np.cos(4 * place)
-    np.testing.assert_allclose(change, np.repeat(expected[:, None], 20, axis=1), atol=1e-4)
+    heard = (1 - STEADY) * expected  # the rest is taken for the microphone's
+    np.testing.assert_allclose(change, np.repeat(heard[:, None], 20, axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [(5, 2, 0), (1, 0, 0), (0, 0, 0)])
+def test_norms_are_those_of_the_tokens_that_are_there(lengths):
+    mask = torch.arange(5) < torch.tensor(lengths)[:, None]
+    x = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ours, theirs = TokenNorm(4), torch.nn.BatchNorm1d(4)
+    theirs.train(sum(lengths) > 1)  # one token has no deviation
+    expected = torch.zeros(3, 5, 4)
+    expected[mask] = theirs(x.transpose(1, 2)[mask])
+    found = ours(x, mask)
+    torch.testing.assert_close(found.transpose(1, 2), expected)
+    torch.testing.assert_close(ours.norm.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.norm.running_var, theirs.running_var)
+    found.square().sum().backward()
+    assert (x.grad.transpose(1, 2)[~mask] == 0).all()
+
+
+def test_what_is_masked_changes_nothing_in_training():
+    field = audio_field(SOUNDS, rate=8_000)
+    reader = module(field).fields[0].train()
+    part = AUDIO.collate(field, SOUNDS)
+    longer = {**part, "samples": torch.nn.functional.pad(part["samples"], (0, 1_000))}
+    found, more = reader(part)[0], reader(longer)[0]
+    torch.testing.assert_close(more[:, : found.shape[1]], found, atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_that_was_saved_before_an_option_came_has_its_default(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import batch_norm, gelu, pad
 
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
@@ -18,7 +18,9 @@ from perceivers.modalities.filterbank import BANDS, Frames, Frontend, higher
 
 FRAMES = 2  # of 10 ms a token
 WIDTH = 128
-CONTEXT = 5  # frames that a token is made of, and tokens that a token sees of its neighbourhood
+CONTEXT = 5  # frames that a token is made of
+BLOCKS, REACH = 2, 7  # residual blocks, and tokens that one of their filters spans
+STEADY = 0.5  # the share taken away of what is the same in a band throughout a sound: a voice, a room, a microphone
 NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
 SPREAD = 3.0  # standard deviation of log-energies within a sound, about
 COLOURS = 4  # cosines over the bands, of which a microphone's response is made
@@ -49,7 +51,7 @@ class AudioInput(nn.Module):
         self.token = FRAMES * frontend.frames.frame
         self.mean, self.std = level
         self.frames = nn.Conv1d(BANDS * sound_channels, WIDTH, CONTEXT, stride=FRAMES, padding=CONTEXT // 2)
-        self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
+        self.blocks = nn.ModuleList(Block(WIDTH) for _ in range(BLOCKS))
         self.to_channels = linear(WIDTH, channels)
         self.level = linear(1, channels)
         self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
@@ -61,14 +63,18 @@ class AudioInput(nn.Module):
         samples, level = _even(samples, lengths)
         mask = inside(lengths, samples.shape[-1] // self.token, self.token)
         x = gelu(self.frames(self.heard(samples, part))) * mask[:, None]
-        x = rearrange(x + gelu(self.neighbours(x)), "b w m -> b m w")
+        for block in self.blocks:
+            x = block(x, mask)
+        x = rearrange(x, "b w m -> b m w")
         place = (torch.arange(mask.shape[1], device=mask.device)[:, None] + 0.5) * (2 * self.token / self.longest) - 1
         positions = self.positions(fourier_features(place, NUM_BANDS, [RESOLUTION]))
         loudness = self.level((level[:, None, None] - self.mean) / self.std)
         return self.to_channels(x) + positions + loudness + self.field(1), mask
 
     def heard(self, samples: Float[Tensor, "b c n"], part: Part) -> Float[Tensor, "b f t"]:
-        """Log-energies of mean 0 over each sound; 0, too, where hidden and beyond the end."""
+        """Log-energies of mean 0 over each sound, less a share of each band's own mean (all of it: Atal 1974);
+        0, too, where hidden and beyond the end.
+        """
         b, lengths = len(samples), part["lengths"]
         found = self.frontend(rearrange(samples, "b c n -> (b c) n"))
         found = rearrange(found, "(b c) t f -> (b c) f t", b=b)
@@ -77,13 +83,48 @@ class AudioInput(nn.Module):
         found = rearrange(found, "(b c) f t -> b (c f) t", b=b) + _colour(part["colour"]).repeat(1, sounds, 1)
         frame = self.token // FRAMES
         within = inside(lengths, found.shape[-1], frame)
-        count = (within.sum(1) * found.shape[1]).clamp(min=1)
-        mean = (found * within[:, None]).sum((1, 2)) / count
+        means = (found * within[:, None]).sum(-1, keepdim=True) / within.sum(1).clamp(min=1)[:, None, None]
+        mean = means.mean(1, keepdim=True)
         time = torch.arange(found.shape[-1], device=found.device) * frame / lengths.clamp(min=1)[:, None]
         bands = (torch.arange(BANDS, device=found.device) / BANDS).expand(b, -1)
         shown = within & _shown(part["hidden_times"], time)
         heard = _shown(part["hidden_bands"], bands).repeat(1, found.shape[1] // BANDS)
-        return (found - mean[:, None, None]) / SPREAD * shown[:, None] * heard[..., None]
+        return (found - mean - STEADY * (means - mean)) / SPREAD * shown[:, None] * heard[..., None]
+
+
+class Block(nn.Module):
+    """A residual block (He et al. 2016) of two convolutions over time. Tokens (b w m); where masked, 0."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.filters = nn.ModuleList(nn.Conv1d(width, width, REACH, padding=REACH // 2, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(TokenNorm(width) for _ in range(2))
+
+    def forward(self, x: Float[Tensor, "b w m"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b w m"]:
+        y = x
+        for filters, norm in zip(self.filters, self.norms, strict=True):
+            y = gelu(norm(filters(y), mask))
+        return x + y
+
+
+class TokenNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) over the tokens that are there; where masked, 0.
+
+    Of fewer than two tokens nothing can be estimated: they are normalised as after training.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Float[Tensor, "b w m"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b w m"]:
+        tokens, norm = rearrange(x, "b w m -> b m w"), self.norm
+        there = tokens[mask]
+        if len(there) > 1:
+            normed = norm(there)
+        else:
+            normed = batch_norm(there, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        return rearrange(torch.zeros_like(tokens).masked_scatter(mask[..., None], normed), "b m w -> b w m")
 
 
 def _even(samples: Float[Tensor, "b c n"], lengths: Tensor) -> tuple[Float[Tensor, "b c n"], Float[Tensor, " b"]]:
