@@ -55,6 +55,24 @@ def test_tables_without_times_are_not_read_and_say_what_would_be(tmp_path):
     assert "`modality: events, files: true, time: …` (when_it_was, what)" in field.reason
 
 
+@pytest.mark.parametrize("most", ["csv", "npz"])
+def test_paths_of_tables_and_npz_files_hold_events_whichever_is_more(tmp_path, most):
+    endings = [most] * 5 + ["csv", "npz", "csv", "npz"]
+    for i, ending in enumerate(endings):
+        tables(ending)(tmp_path / f"{i}.{ending}")
+    paths = [f"{i}.{ending}" for i, ending in enumerate(endings)]
+    pl.DataFrame({"log": paths, "state": ["a", "b", "b"] * 3}).write_csv(tmp_path / "t.csv")
+    field = infer.infer(sources.read(tmp_path / "t.csv"), ["state"])["log"]
+    assert (field.modality, field.options) == ("events", {"files": True})
+
+
+@pytest.mark.parametrize(("ending", "bad"), [("csv", b""), ("csv", b"\x00\x01\n"), ("npz", b"PK, cut"), ("npz", b"")])
+def test_one_file_that_cannot_be_opened_does_not_hide_the_others(tmp_path, ending, bad):
+    table = folder(tmp_path, ending, tables(ending))
+    (tmp_path / "a" / f"0.{ending}").write_bytes(bad)
+    assert infer.infer(table)["path"].modality == "events"
+
+
 def test_tables_that_cannot_be_opened_are_not_read(tmp_path):
     field = infer.infer(folder(tmp_path, "parquet", lambda path: path.write_bytes(b"PAR1 no table")))["path"]
     assert field.modality is None

@@ -6,7 +6,7 @@ Not concerned with telling that a column names files (`rules.py`), nor with read
 import csv
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,15 +67,15 @@ def _sounds(paths: list[Path]) -> Reading:
 
 def _arrays(paths: list[Path]) -> Reading:
     """By the names of arrays in npz files, clouds or events; by the headers series of rank 1 and 2, else arrays."""
-    if paths and all(path.suffix.lower() == ".npz" for path in paths[:OPENED]):
-        names = [_inside(path) for path in paths[:OPENED]]
-        if all("points" in inside for inside in names):
+    if not any(path.suffix.lower() == ".npy" for path in paths[:OPENED]):
+        names = _opened(paths)
+        if _most("points" in inside for inside in names):
             return Reading("points", {}, "names of npz files with an array named points")
-        if all(_time_in(inside) for inside in names):
+        if _most(_time_in(inside) for inside in names):
             return Reading("events", {"files": True}, "names of npz files of events: an array holds their times")
     shapes = Counter(shape for path in paths if (shape := array_shape(path)))
     if not shapes:
-        several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _inside(path)]
+        several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _names(path)]
         names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
         return Reading("array", {"files": True}, f"names of files of arrays{names}")
     ranks = sorted({len(shape) for shape in shapes})
@@ -87,11 +87,15 @@ def _arrays(paths: list[Path]) -> Reading:
     )
 
 
-def _inside(path: Path) -> list[str]:
-    try:
-        return array_names(path)
-    except (OSError, ValueError):
-        return []
+def _opened(paths: list[Path]) -> list[list[str]]:
+    """The names in a sample of the files, as far as they can be opened: reading will name the others."""
+    return [names for path in paths[:OPENED] if (names := _names(path))]
+
+
+def _most(fits: Iterable[Any]) -> bool:
+    """Whether more fit than not: one file of another kind does not decide how all are read."""
+    found = [bool(one) for one in fits]
+    return 2 * sum(found) > len(found)
 
 
 def _films(paths: list[Path]) -> Reading:
@@ -123,10 +127,11 @@ def _texts(paths: list[Path]) -> Reading:
 
 
 def _tables(paths: list[Path]) -> Reading:
-    """Events, where each of a sample has a column that is named like times."""
-    headers = [_header(path) for path in paths[:OPENED]]
-    if headers and all(_time_in(header) for header in headers):
-        return Reading("events", {"files": True}, f"names of tables, a row an event at its {_time_in(headers[0])!r}")
+    """Events, where most of a sample have a column that is named like times."""
+    headers = _opened(paths)
+    if _most(_time_in(header) for header in headers):
+        name = next(time for header in headers if (time := _time_in(header)))
+        return Reading("events", {"files": True}, f"names of tables, a row an event at its {name!r}")
     shown = ", ".join(next((header for header in headers if not _time_in(header)), [])[:5])
     reason = (
         f"names of tables without a column named time: `modality: events, files: true, time: …` ({shown}) reads them"
@@ -139,16 +144,19 @@ def _time_in(names: list[str]) -> str | None:
     return next((name for name in names if name.strip().lower() in TIME_NAMES), None) if len(names) > 1 else None
 
 
-def _header(path: Path) -> list[str]:
-    """The names of a table's columns; none where it cannot be opened: reading will name it."""
+def _names(path: Path) -> list[str]:
+    """Of a table's columns, or of the arrays in an npz file; none where it cannot be opened."""
     from pyarrow import ArrowException, parquet
 
+    ending = path.suffix.lower()
     try:
-        if path.suffix.lower() == ".parquet":
+        if ending == ".npz":
+            return array_names(path)
+        if ending == ".parquet":
             return parquet.read_schema(path).names
         with path.open(encoding="utf-8", newline="") as file:
             line = file.readline(LONGEST_LINE)
-        return next(csv.reader([line], delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
+        return next(csv.reader([line], delimiter="\t" if ending == ".tsv" else ","), [])
     except (OSError, ValueError, csv.Error, ArrowException):
         return []
 
