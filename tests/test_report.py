@@ -254,7 +254,7 @@ def test_many_classes_show_the_most_confused_pairs_and_the_worst_classes(tmp_pat
     given = result(category([f"c{i}" for i in range(k)]), np.eye(k)[asked], truth)
     section = section_of(summary(given), given)
     assert section["confusion"] is None
-    assert section["pairs"] == [("c7", "c8", 10, "100%"), ("c3", "c5", 4, "40%")]
+    assert section["pairs"] == [("c7", "c8", 10, "100 %"), ("c3", "c5", 4, "40 %")]
     assert len(section["classes"]) == 50
     assert section["classes"][0][0] == "c7"
     assert section["more_classes"] == 10
@@ -406,7 +406,7 @@ def test_reliability_counts_rows_by_how_sure_the_model_is():
     assert (first.confidence, second.confidence) == (pytest.approx(0.565), pytest.approx(0.97))
     assert (first.right, second.right) == (0.5, 0.75)
     assert second.low < 0.75 < second.high
-    assert "75.0%" in calibration.panel(np.repeat(confidence, 4), np.repeat(right, 4))["sentence"]
+    assert "75.0 %" in calibration.panel(np.repeat(confidence, 4), np.repeat(right, 4))["sentence"]
 
 
 def test_the_curve_has_the_bins_of_the_calibration_error():

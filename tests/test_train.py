@@ -128,6 +128,18 @@ def test_two_runs_at_once_in_a_folder(tmp_path):
         tiny.run(tmp_path / "run")
 
 
+def test_a_finished_run_says_so_and_touches_nothing(tmp_path, capsys):
+    """As it must be in a read-only folder: a file that is made, even for a moment, changes its folder's time."""
+    out = tiny.run(tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))}
+    capsys.readouterr()
+    assert tiny.run(out) == out
+    assert f"{out}: finished before; its report is {out / 'report.html'}" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"holds another run .*training\.batch_size"):
+        tiny.run(out, batch_size=3)
+    assert {path: path.stat().st_mtime_ns for path in (out, *out.rglob("*"))} == before
+
+
 def test_steps_are_planned_once_and_a_slow_machine_stops_in_time(tmp_path, monkeypatch, capsys):
     """The plan of a machine that was fast once: it stands, the run stops in time and keeps the best."""
     config = replace(tiny.CONFIG, steps=None, minutes=0.1)

@@ -40,12 +40,12 @@ def reliability(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n
 def panel(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     """The curve, and in a sentence what confidence is worth."""
     sure = confidence >= SURE
-    sentence = f"No answer is given with {SURE:.0%} confidence or more."
+    sentence = f"No answer is given with {100 * SURE:.0f} % confidence or more."
     if sure.sum() >= FEWEST:
         sentence = (
-            f"Where the model says that it is at least {SURE:.0%} sure ({sure.sum():,} of {len(sure):,} rows; "
-            f"{confidence[sure].mean():.1%} on average), it is right in {right[sure].mean():.1%}."
+            f"Where the model says that it is at least {100 * SURE:.0f} % sure ({sure.sum():,} of {len(sure):,} rows; "
+            f"{100 * confidence[sure].mean():.1f} % on average), it is right in {100 * right[sure].mean():.1f} %."
         )
     elif sure.any():
-        sentence = f"Only {sure.sum()} of {len(sure):,} answers are given with {SURE:.0%} confidence or more."
+        sentence = f"Only {sure.sum()} of {len(sure):,} answers are given with {100 * SURE:.0f} % confidence or more."
     return {"curve": figures.reliability(reliability(confidence, right)), "sentence": sentence}

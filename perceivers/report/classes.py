@@ -103,7 +103,7 @@ def _pairs(asked: np.ndarray, truth: np.ndarray, categories: list[str]) -> list[
     wrong = counts * ~np.eye(k, dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     return [
-        (categories[t], categories[a], int(counts[t, a]), f"{counts[t, a] / totals[t]:.0%}")
+        (categories[t], categories[a], int(counts[t, a]), f"{100 * counts[t, a] / totals[t]:.0f} %")
         for t, a in (divmod(int(cell), k) for cell in order)
         if wrong[t, a]
     ]

@@ -124,11 +124,13 @@ def train(
         schema = open_schema(table, targets, group, time_column, schema, series, horizon)
         schema = origin.adapted(schema) if origin else schema
         files = named_files(table, (*schema.inputs, *schema.targets))
-        with RunFolder(out, _asked(table, schema, config, parts, origin), began, files) as folder:
+        folder = RunFolder(out, _asked(table, schema, config, parts, origin), began, files)
+        if folder.finished:  # nothing is written: no lock is needed, and the folder may be read-only
+            folder.config()
+            say(f"{out}: finished before; its report is {out / REPORT}")
+            return out
+        with folder:
             stored = folder.config()
-            if folder.finished:
-                say(f"{out}: finished before; its report is {out / REPORT}")
-                return out
             data = prepare(table, schema, parts)
             for warning in (*infer.warnings(data.table, data.schema), *data.rows.remarks()):
                 say(f"note: {warning}")
