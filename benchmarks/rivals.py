@@ -31,19 +31,25 @@ VALIDATIONS = 20
 
 
 class Rival(nn.Module):
-    """Tokens (b m c) → one vector for each query (b o c): the mean over what there is, and the query beside it."""
+    """In the place of a Perceiver: tokens (b m c) → one vector (b 1 c), the mean over what there is, and beside it each
+    query (b o c).
+    """
 
     def __init__(self, body: nn.Module):
         super().__init__()
         self.body, self.norm = body, nn.LayerNorm(CHANNELS)
 
-    def forward(
-        self, tokens: Float[Tensor, "b m c"], queries: Float[Tensor, "b o c"], mask: Bool[Tensor, "b m"]
-    ) -> Float[Tensor, "b o c"]:
+    def encode(self, tokens: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b 1 c"]:
         there = mask.unsqueeze(-1)
         found = self.body(tokens * there, mask) * there
         mean = found.sum(1) / there.sum(1).clamp(min=1)
-        return self.norm(rearrange(mean, "b c -> b 1 c")) + queries
+        return self.norm(rearrange(mean, "b c -> b 1 c"))
+
+    def process(self, latents: Float[Tensor, "b 1 c"]) -> Float[Tensor, "b 1 c"]:
+        return latents
+
+    def decode(self, latents: Float[Tensor, "b 1 c"], queries: Float[Tensor, "b o c"]) -> Float[Tensor, "b o c"]:
+        return latents + queries
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ def test_what_is_masked_does_not_matter_where_it_is_at_the_end(body):
     tokens, queries = torch.randn(B, M, rivals.CHANNELS), torch.randn(B, QUERIES, rivals.CHANNELS)
     mask = torch.arange(M) < torch.tensor([[12], [8], [4]])
     changed = tokens + 5 * ~mask.unsqueeze(-1)
-    found = rival(tokens, queries, mask)
-    assert found.shape == (B, QUERIES, rivals.CHANNELS)
-    assert torch.allclose(rival(changed, queries, mask), found, atol=1e-5)
-    assert not torch.allclose(rival(torch.randn_like(tokens), queries, mask), found, atol=1e-2)
+    found = rival.encode(tokens, mask)
+    assert rival.decode(rival.process(found), queries).shape == (B, QUERIES, rivals.CHANNELS)
+    assert torch.allclose(rival.encode(changed, mask), found, atol=1e-5)
+    assert not torch.allclose(rival.encode(torch.randn_like(tokens), mask), found, atol=1e-2)
 
 
 @pytest.fixture(scope="module")

@@ -155,6 +155,8 @@ class ClipInputs(nn.Module):
         }
         self.padded = nn.ModuleDict({name: Padded(width, self.channels) for name, width in widths.items()})
         self.mask_tokens = nn.ModuleDict({name: LearnedArray(1, self.channels) for name in widths})
+        for idle in (self.padded["label"], self.mask_tokens["audio"], self.mask_tokens["image"]):
+            idle.requires_grad_(False)
 
     def forward(self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"]) -> Float[Tensor, "b m c"]:
         sizes, p = self.sizes, self.sizes.patch_size

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from perceivers.published import resize
@@ -44,6 +43,8 @@ def crop_and_resize_cubic(picture: Pixels, size: int) -> Pixels:
 
 def crop_and_resize_bicubic(picture: Pixels, size: int) -> Pixels:
     """The port's way: Pillow's bicubic filter, which antialiases."""
+    from PIL import Image
+
     picture = centre_crop(picture, cropped(picture))
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
 
