@@ -12,6 +12,7 @@ import tiny
 import torch
 
 from perceivers import files
+from perceivers.core import kernels
 from perceivers.data.loading import TrainingBatches
 from perceivers.errors import BadInput, Failed, Stopped
 from perceivers.training import callbacks, fitting
@@ -25,6 +26,15 @@ from perceivers.training.train import train
 def through(tmp_path_factory):
     """The result of a run that nothing disturbs."""
     return tiny.result(tiny.run(tmp_path_factory.mktemp("through") / "run"))
+
+
+def test_no_kernel_is_chosen_by_the_clock(tmp_path, monkeypatch, through):
+    """Validation and test compute as the steps do, however large they are."""
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 0)
+    monkeypatch.setattr(kernels, "SMALL_ATTENTION", 0)
+    before = kernels.record()
+    assert tiny.result(tiny.run(tmp_path / "run")) == through
+    assert kernels.record() == before
 
 
 def at_step(monkeypatch, step, act):

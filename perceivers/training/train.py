@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import Column, Rows, with_target
 from perceivers.data.schema import Field, Schema
@@ -119,7 +120,7 @@ def train(
     origin = origins.read(start) if start else None
     check_options(origin, config)
     message = f"stopped; started again, the same command goes on in {out}"
-    with Signals(message) as signals:
+    with kernels.plain(), Signals(message) as signals:  # a choice by the clock would differ when it goes on
         table = sources.read(data)
         schema = open_schema(table, targets, group, time_column, schema, series, horizon)
         schema = origin.adapted(schema) if origin else schema
