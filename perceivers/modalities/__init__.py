@@ -54,7 +54,10 @@ MODALITIES: dict[str, Modality] = {kind.name: kind for kind in KINDS}
 def modality(field: Any) -> Modality:
     """The modality of a field. Raises BadInput where there is none of that name, or it lacks one of the options."""
     if field.modality not in MODALITIES:
-        raise BadInput(f"{field.name}: {_unknown('modality', field.modality, MODALITIES)}")
+        raise BadInput(
+            f"{field.name}: {_unknown('modality', field.modality, MODALITIES)}; one of your own is put into "
+            "perceivers.modalities.MODALITIES before, from Python"
+        )
     kind = MODALITIES[field.modality]
     for option in field.options:
         if option not in kind.options:

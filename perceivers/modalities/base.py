@@ -112,12 +112,12 @@ class Modality(ABC):
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
         """The part as if the field were missing in `rows`: in training, so that missing fields are known."""
-        raise BadInputModality(self.name)
+        raise BadInputModality(self.name, "drop")
 
     # As an input ----------------------------------------------------------------------------------------------
     def inputs(self, fields: Sequence[Any], channels: int) -> "Inputs":
         """The module that turns all input fields of this modality into an array."""
-        raise BadInputModality(self.name)
+        raise BadInputModality(self.name, "inputs")
 
     # As a target ----------------------------------------------------------------------------------------------
     @property
@@ -127,7 +127,7 @@ class Modality(ABC):
 
     def target(self, field: Any, channels: int) -> "Target":
         """The module that asks for this field and reads the answer."""
-        raise BadTargetModality(self.name)
+        raise BadTargetModality(self.name, "target")
 
     def join(self, field: Any, answers: Sequence[Float[np.ndarray, " k"]]) -> np.ndarray:
         """The answers to the windows of a row → its answer: here their mean."""
@@ -139,7 +139,7 @@ class Modality(ABC):
 
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         """Answers (n k) as columns: those in `answered`, and beside them what else is known, such as probabilities."""
-        raise BadTargetModality(self.name)
+        raise BadTargetModality(self.name, "columns")
 
     def answered(self, field: Any) -> Sequence[str]:
         """Which of `columns` hold the answer itself."""
@@ -156,7 +156,7 @@ class Modality(ABC):
 
         The first metric after `n` is the one that is named first to people; `better` says which is compared.
         """
-        raise BadTargetModality(self.name)
+        raise BadTargetModality(self.name, "metrics")
 
     def row_scores(self, field: Any, answer: np.ndarray, truth: np.ndarray) -> tuple[str, Float[np.ndarray, " n"]]:
         """The name of a metric, and each row's own: rows are compared by it. As it stands: how far off numbers are."""
@@ -210,7 +210,7 @@ class Modality(ABC):
 
     def baseline(self, field: Any) -> Any:
         """A scikit-learn transformer from a list of examples to honest features for logistic, ridge and forest."""
-        raise BadInputModality(self.name)
+        raise BadInputModality(self.name, "baseline")
 
 
 class Inputs(nn.Module, ABC):
@@ -308,15 +308,15 @@ def numbers(field: Any, option: str, count: int | None = None) -> None:
 class BadInputModality(NotImplementedError):
     """A kind of data that no model can read."""
 
-    def __init__(self, name: str):
-        super().__init__(f"{name} cannot be an input")
+    def __init__(self, name: str, method: str):
+        super().__init__(f"{name} cannot be an input: its modality has no `{method}`")
 
 
 class BadTargetModality(NotImplementedError):
     """A kind of data that cannot be asked for."""
 
-    def __init__(self, name: str):
-        super().__init__(f"{name} cannot be a target")
+    def __init__(self, name: str, method: str):
+        super().__init__(f"{name} cannot be a target: its modality has no `{method}`")
 
 
 class ByBand(Protocol):
