@@ -59,10 +59,11 @@ class TrainedModel(Loaded):
         table = sources.read(data)
         ours = self._is_training_data(table)
         table = long.arrange(table, self.schema, split=ours)
-        found, rows = evaluate(self.model, table, self._test_rows(table) if ours else None)
+        asked = self._test_rows(table) if ours else None
+        found, rows = evaluate(self.model, table, asked)
         notes = [*note_unknown(self.model, found), *rows.remarks()]
-        if ours:
-            notes.append(f"the model was trained on these data: measured on their {len(rows):,} test rows alone")
+        if asked is not None:
+            notes.append(f"the model was trained on these data: measured on their {len(asked):,} test rows alone")
         if known := 0 if ours else self._seen(table):
             notes.append(f"{known:,} of the {len(rows):,} rows were there in training: new rows may do worse")
         return found, rows.failed, notes

@@ -38,7 +38,7 @@ def inspect(
     schema = api.inspect(table, targets, group=group, time=time, series=series, horizon=horizon)
     print(infer.describe(table, schema))
     if schema.split.column is None and len(table.frame) * sum(schema.split.fractions[:2]) < SMALL_ROWS:
-        say(f"note: under {SMALL_ROWS} rows to learn from: those of validation join training, and choose nothing")
+        say(f"note: under {SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
     if save is not None:
         write_atomic(save, schema.to_yaml())
         say(f"schema: {save}")

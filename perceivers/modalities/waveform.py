@@ -15,7 +15,7 @@ from perceivers.modalities.filterbank import edges, triangles
 from perceivers.modalities.shaded import COLOUR, STRENGTH, Shaded, plain_axes
 
 WIDTH, HEIGHT, SPECTROGRAM = 300, 60, 48  # of an SVG; the lower part is the spectrogram, which nothing covers
-MARKS, LEFT = 13, 40  # below it, for the seconds; on its left, for frequencies
+MARKS, LEFT = 13, 52  # below it, for the seconds; on its left, for frequencies
 MARKED = (300, 1_000, 3_000, 10_000)  # Hz: about equally far apart by ear
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
 SECONDS = 0.032

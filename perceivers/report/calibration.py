@@ -47,5 +47,8 @@ def panel(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) ->
             f"{100 * confidence[sure].mean():.1f} % on average), it is right in {100 * right[sure].mean():.1f} %."
         )
     elif sure.any():
-        sentence = f"Only {sure.sum()} of {len(sure):,} answers are given with {100 * SURE:.0f} % confidence or more."
+        sentence = (
+            f"Answers with {100 * SURE:.0f} % confidence or more: {sure.sum()} of {len(sure):,}, too few to say how "
+            "often they are right."
+        )
     return {"curve": figures.reliability(reliability(confidence, right)), "sentence": sentence}

@@ -125,7 +125,7 @@ def verdict(metrics: Metrics, baselines: Mapping[str, Metrics]) -> str:
     constant = next((name for name in CONSTANTS if name in rivals), None)
     if constant is not None and sign * ours["value"] <= sign * rivals[constant]["value"]:
         reached = value_text(name, rivals[constant]["value"], Field("", None, "ignore", ()))
-        return f"No better than the {constant} ({reached}), which looks at nothing: it has learned nothing yet."
+        return f"No better than the {constant} ({reached}), which looks at nothing: train longer, or with more data."
     pairs = {rival: found["paired"] for rival, found in baselines.items() if "paired" in found}
     if pairs:
         sign = -1 if next(iter(pairs.values()))["metric"] in LOWER_IS_BETTER else 1
@@ -150,9 +150,10 @@ def _by_rows(found: Metrics, versus: str, unit: str | None) -> str:
     if unit and name == "mae":
         points = f" {unit}{points}"
     numbers = f"difference {value}{points}, 95 % interval {low} to {high}, paired over the same test rows"
-    if few or found["low"] <= 0 <= found["high"]:
-        why = " Too few rows tell them apart." if few else ""
-        return f"Not clearly different from {versus}: {numbers}.{why}"
+    if few:
+        return f"Too few test rows tell it from {versus}, to say which is better: {numbers}."
+    if found["low"] <= 0 <= found["high"]:
+        return f"Not clearly different from {versus}: {numbers}."
     if sign * found["value"] > 0:
         return f"Better than {versus}: {numbers}."
     return f"Worse than {versus}: {numbers}. Use that, or train longer or with more data."

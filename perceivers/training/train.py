@@ -196,7 +196,7 @@ def _run(
     size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
     say(f"{data.table.name}: {rows} rows; {size}; {counted(resolved.steps, 'step')}")
     if resolved.training.small:
-        say(f"note: under {defaults.SMALL_ROWS} rows: the validation rows are learned from as well, and choose nothing")
+        say(f"note: under {defaults.SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
     if deadline is not None and resolved.steps < FEW_STEPS:
         say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
     model, outcome = _trained(model, data, resolved, folder, deadline, signals)
