@@ -49,19 +49,24 @@ class PlainAttention(Attention):
         return nn.functional.dropout(self.output(rearrange(pooled, "b h n c -> b n (h c)")), DROPOUT, self.training)
 
 
+class PlainMLP(MLP):
+    """A random number for each activation."""
+
+    def __init__(self):
+        super().__init__(D, WIDENING, nn.GELU())
+
+    def forward(self, input: Tensor) -> Tensor:
+        widened = nn.functional.dropout(self[1](self[0](input)), DROPOUT, self.training)
+        return nn.functional.dropout(self[2](widened), DROPOUT, self.training)
+
+
 def plain(channels: int) -> PerceiverIO:
-    """The same architecture as most write it, with a random number for each activation."""
-
-    def mlp() -> MLP:
-        layers = MLP(D, WIDENING, nn.GELU())
-        layers.insert(2, nn.Dropout(DROPOUT))
-        return layers.append(nn.Dropout(DROPOUT))
-
+    """The same architecture as most write it."""
     return PerceiverIO(
         LearnedArray(N, D),
-        CrossAttend(D, channels, PlainAttention(D, channels), mlp()),
-        [SelfAttend(D, PlainAttention(D, num_heads=HEADS), mlp()) for _ in range(LAYERS)],
-        CrossAttend(D, D, PlainAttention(D), mlp()),
+        CrossAttend(D, channels, PlainAttention(D, channels), PlainMLP()),
+        [SelfAttend(D, PlainAttention(D, num_heads=HEADS), PlainMLP()) for _ in range(LAYERS)],
+        CrossAttend(D, D, PlainAttention(D), PlainMLP()),
     )
 
 
