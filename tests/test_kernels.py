@@ -1,11 +1,14 @@
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
+from torch.utils.flop_counter import FlopCounterMode
 
 from perceivers.core import kernels
 
@@ -155,4 +158,31 @@ def test_where_nothing_may_be_chosen_the_layer_itself_is_asked(reason, fresh, mo
         torch.autocast("cpu", torch.bfloat16, enabled=reason == "autocast"),
     ):
         assert torch.equal(kernels.linear(x, layer), layer(x))
+    assert (ran, kernels.record()) == ([], {})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", [FakeTensorMode, partial(FlopCounterMode, display=False)])
+def test_kernels_are_tried_with_values_whatever_looks_on(mode, fresh, monkeypatch):
+    given, seconds, tracing = [], kernels._seconds, mode()
+    monkeypatch.setattr(kernels, "_seconds", lambda kernel, a: given.extend(a) or seconds(kernel, a))
+    with tracing:
+        layers, x = [nn.Linear(K, V), nn.Linear(K, H)], torch.randn(M, K)
+        q, k, v = (torch.randn(B, H, size, width) for size, width in ((N, K), (M, K), (M, V)))
+        kernels.linear(x, layers[0])
+        kernels.project(x, layers)
+        kernels.attend(q, k, v)
+    found = [t for one in given for t in (one if isinstance(one, list) else [one])]
+    tensors = [t for one in found for t in ([one.weight, one.bias] if isinstance(one, nn.Linear) else [one])]
+    assert {type(t) for t in tensors if t is not None} == {torch.Tensor, nn.Parameter}
+    assert {shape.split()[0] for shape in kernels.record()} == kernels.KERNELS.keys()
+
+
+@torch.no_grad()
+def test_arrays_on_the_meta_device_are_not_tried(fresh, monkeypatch):
+    ran = tries(monkeypatch)
+    with torch.device("meta"):
+        layer, x, q = nn.Linear(K, V), torch.empty(M, K), torch.empty(B, H, N, K)
+    assert kernels.linear(x, layer).shape == (M, V)
+    assert kernels.attend(q, q, q).shape == q.shape
     assert (ran, kernels.record()) == ([], {})

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import linear as torch_linear
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.utils._python_dispatch import _disable_current_modes
 
 # Below this many weights the two plain matrix products are faster than the fused kernel, forward and backward
 # (its backward pass is slow on small sizes on a CPU); above it their memory counts more.
@@ -74,11 +75,11 @@ def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | N
         y = layer(_cast(x, weight))
         return y if activation is None else activation(y)
     x = x.to(weight.dtype)
-    rows = min(TRIED_ROWS, x.numel() // x.shape[-1])
+    rows, (d, c) = min(TRIED_ROWS, x.numel() // x.shape[-1]), weight.shape
     kernel = _fastest(
-        f"product {str(x.dtype)[6:]} {rows}×{x.shape[-1]}→{len(weight)}",
+        f"product {str(x.dtype)[6:]} {rows}×{c}→{d}",
         PRODUCTS,
-        lambda: (torch.rand(rows, x.shape[-1]).to(x.dtype), torch.rand(weight.shape).to(x.dtype), bias, activation),
+        lambda: (*(torch.rand(size).to(x.dtype) for size in ((rows, c), (d, c), (d,))), activation),
     )
     return PRODUCTS[kernel](x, weight, bias, activation)
 
@@ -90,11 +91,11 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
     if x.numel() * outputs < SMALL_PRODUCT or not fast(x, *weights) or weights[0].dtype not in _onednn_types():
         return _joined(_cast(x, weights[0]), layers, _plain_product)
     x = x.to(weights[0].dtype)
-    rows = min(TRIED_ROWS, x.numel() // x.shape[-1])
+    rows, c, widths = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1], [len(weight) for weight in weights]
     kernel = _fastest(
-        f"projection {str(x.dtype)[6:]} {rows}×{x.shape[-1]}→{'+'.join(str(len(weight)) for weight in weights)}",
+        f"projection {str(x.dtype)[6:]} {rows}×{c}→{'+'.join(map(str, widths))}",
         PROJECTIONS,
-        lambda: (torch.rand(rows, x.shape[-1]).to(x.dtype), layers),
+        lambda: (torch.rand(rows, c).to(x.dtype), [nn.Linear(c, d, dtype=x.dtype) for d in widths]),
     )
     return PROJECTIONS[kernel](x, layers)
 
@@ -241,10 +242,13 @@ def _onednn_types() -> tuple[torch.dtype, ...]:
 
 
 def _fastest(shape: str, kernels: Mapping[str, Callable[..., Any]], example: Callable[[], tuple]) -> str:
-    """The name of the kernel for a shape: recorded, or tried now, in turn, on an example of it."""
+    """The name of the kernel for a shape: recorded, or tried now, in turn, on an example of it.
+
+    The example has values, also where the arrays at hand have none (`FakeTensorMode`): theirs would take no time.
+    """
     if shape not in _chosen:
-        arguments = example()
-        with torch.no_grad():
+        with torch.no_grad(), _disable_current_modes():
+            arguments = example()
             times = {name: [_seconds(kernel, arguments)] for name, kernel in kernels.items()}  # the first one warms up
             for _ in range(TRIALS):
                 for name, kernel in kernels.items():
