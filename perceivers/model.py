@@ -5,7 +5,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -108,6 +108,11 @@ class Model(nn.Module):
             field.name: dict(zip(lengths, weights.mean(1).split(list(lengths.values()), dim=1), strict=True))
             for (field, _), weights in zip(self.asked, looked, strict=True)
         }
+
+    def begin(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Before the first step: what of the targets has a closed form is set from train rows."""
+        for field, target in self.asked:
+            target.begin((batch, batch[field.name]) for batch in batches())
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target."""

@@ -6,15 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 
 import perceivers as pv
 from perceivers.cli import app
 from perceivers.data import infer, sources
+from perceivers.data.loading import evaluation_batches
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import metrics, modality, naive
+from perceivers.modalities import forecast, metrics, modality, naive
+from perceivers.model import Model
+from perceivers.training import defaults
 from perceivers.training.config import Config, Training
+from perceivers.training.train import prepare
 
 RNG = np.random.default_rng(0)
 LATEST = Config(training=Training(average=0.0))  # few steps have no average
@@ -110,6 +114,42 @@ def test_the_linear_forecast_is_a_ridge_on_standardised_pasts():
     ridge = RidgeCV(np.logspace(-2, 4, 13)).fit((train - mean) / std, (goals - mean) / std)
     mean, std, x = test.mean(1, keepdims=True), test.std(1, keepdims=True), test
     np.testing.assert_allclose(found, ridge.predict((x - mean) / std) * std + mean, rtol=1e-6)
+
+
+def test_the_linear_part_is_a_weighted_ridge_with_the_penalty_that_errs_least_on_the_last_rows():
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.normal(size=(60, 20)), rng.uniform(0.1, 2, 60)
+    goals = inputs @ rng.normal(size=(20, 3)) + 5 * rng.normal(size=(60, 3))
+    inputs[:, 1] = inputs[:, 0]  # without a penalty there is no answer
+    found = forecast.ridge(*(torch.from_numpy(x) for x in (inputs, goals, weights))).numpy()
+
+    def fit(rows, penalty):
+        model = Ridge(penalty, fit_intercept=False, solver="cholesky")
+        return model.fit(inputs[rows], goals[rows], weights[rows])
+
+    def error(penalty):
+        return weights[48:] @ ((fit(slice(48), penalty).predict(inputs[48:]) - goals[48:]) ** 2).mean(1)
+
+    best = min(forecast.PENALTIES, key=error)
+    assert best not in forecast.PENALTIES[[0, -1]]
+    np.testing.assert_allclose(found, fit(slice(None), best).coef_.T, atol=1e-9)
+
+
+def test_of_one_row_the_linear_part_is_cautious():
+    ones = torch.ones(1, 4, dtype=torch.float64)
+    assert forecast.ridge(ones, ones, ones[:, 0]).abs().max() < 1e-3
+
+
+def test_what_a_linear_map_can_say_is_there_before_the_first_step():
+    time = np.arange(200.0)
+    waves = pl.DataFrame({"time": time, "level": np.sin(time / 3) + 0.5 * np.cos(time / 7)})
+    data = prepare(sources.read(waves), infer.infer(sources.read(waves), ("level",), time="time", horizon=5))
+    torch.manual_seed(0)
+    model = Model(data.schema, defaults.perceiver(defaults.resolve(Config(), data.schema, 100, 20))).eval()
+    (_, batch), *_ = evaluation_batches(data.rows, data.parts["test"], 100)
+    error = model.losses(batch)["level"].mean()
+    model.begin(lambda: (b for _, b in evaluation_batches(data.rows, data.parts["train"], 32)))
+    assert model.losses(batch)["level"].mean() < 1e-4 < 1e-2 < error
 
 
 def test_missing_values_of_a_past_are_filled_from_both_sides():

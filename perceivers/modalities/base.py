@@ -251,6 +251,9 @@ class Target(nn.Module, ABC):
         """The queries; as it stands, a few learned ones, the same for every row."""
         return self.queries(len(next(iter(next(iter(batch.values())).values()))))
 
+    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> None:
+        """Before the first step: sets what has a closed form from train rows, each batch with the part of the field."""
+
     @abstractmethod
     def forward(self, outputs: Float[Tensor, "b o e"], batch: Batch) -> Tensor:
         """Outputs → raw prediction: logits, or standardised values (b k)."""

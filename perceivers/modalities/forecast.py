@@ -3,7 +3,7 @@
 Not concerned with series as an input (`series.py`), nor with where windows are cut (`perceivers.data.long`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.base import Batch, Part, Target
 
 MOST_LINEAR = 512  # steps
+MOST_ROWS = 20_000  # of each channel of each window, from which the linear map is found
+PENALTIES = 10.0 ** np.arange(5, -2.5, -0.5)
 NUM_BANDS, RESOLUTION = 32, 64  # of asked times
 
 
@@ -125,8 +127,9 @@ class SeriesTarget(Target):
     """A query for each of H steps → k standardised values each; squared error.
 
     With a `past` the outputs are in units of that series, from its mean (Kim et al. 2022, "RevIN", section 3.2), and a
-    linear map of its last steps is added (the autoregressive part of Lai et al. 2018, "LSTNet", section 3.6), so that
-    the Perceiver learns what is left. What is known of the H steps in advance (`given`) is added to their queries.
+    linear map of its last steps is added (the autoregressive part of Lai et al. 2018, "LSTNet", section 3.6), found
+    before the first step, so that the Perceiver learns what is left. What is known of the H steps in advance (`given`)
+    is added to their queries.
     """
 
     def __init__(self, options: dict[str, Any], channels: int):
@@ -136,7 +139,7 @@ class SeriesTarget(Target):
         self.head = linear(channels, self.k)
         nn.init.zeros_(self.head.weight)
         if self.past is not None:
-            self.linear = nn.Parameter(torch.zeros(min(options["read"], MOST_LINEAR), self.horizon))
+            self.register_buffer("linear", torch.zeros(min(options["read"], MOST_LINEAR), self.horizon))
         self.known = nn.ModuleList(linear(2 * k, channels) for k in self.given.values())
         self.register_buffer("mean", torch.tensor(options["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(options["std"]), persistent=False)
@@ -146,6 +149,29 @@ class SeriesTarget(Target):
         for name, module in zip(self.given, self.known, strict=True):
             queries = queries + module(_last(batch[name], self.horizon))
         return queries
+
+    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> None:
+        """The linear map, by `ridge` from rows of train whose steps all have a value."""
+        if self.past is None:
+            return
+        rows, count = [], 0
+        for batch, part in batches:
+            rows.append(self._regression(batch[self.past], part))
+            if (count := count + len(rows[-1][0])) >= MOST_ROWS:
+                break
+        if count:
+            self.linear.copy_(ridge(*(torch.cat(each)[:MOST_ROWS].double() for each in zip(*rows, strict=True))))
+
+    def _regression(self, past: Part, part: Part) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each channel of each row: the steps that are read (n l), those that follow (n h), in units of the series,
+        and the weight (n) that the loss gives them.
+        """
+        there = part["present"].all(-1)
+        read = _last(past, len(self.linear))[there][..., : self.k]
+        values = rearrange(part["values"][there], "b (h k) -> b h k", k=self.k)
+        mean, std = past["mean"][there].unsqueeze(1), past["std"][there].unsqueeze(1)
+        steps = [rearrange(x, "b n k -> (b k) n") for x in (read, (values - mean) / std, std**2)]
+        return steps[0], steps[1], steps[2].squeeze(-1)
 
     def forward(self, outputs: Float[Tensor, "b h e"], batch: Batch) -> Float[Tensor, "b n"]:
         values = self.head(outputs)
@@ -164,6 +190,33 @@ class SeriesTarget(Target):
     def answer(self, prediction: Float[Tensor, "b n"], batch: Batch) -> Float[Tensor, "b n"]:
         values = rearrange(prediction, "b (h k) -> b h k", k=self.k)
         return rearrange(values * self.std + self.mean, "b h k -> b (h k)")
+
+
+def ridge(
+    inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Float[Tensor, " n"]
+) -> Float[Tensor, "l h"]:
+    """The linear map by least weighted squares with a penalty (Hoerl and Kennard 1970): the one of `PENALTIES` that
+    errs least on the last fifth of the rows when learned from those before. Windows overlap, so that a fifth at random
+    would hold nothing new.
+    """
+    cut = -(-len(inputs) * 4 // 5)
+    before = _maps(inputs[:cut], goals[:cut], weights[:cut], PENALTIES)
+    errors = [(weights[cut:] * ((inputs[cut:] @ found - goals[cut:]) ** 2).mean(-1)).sum() for found in before]
+    return next(_maps(inputs, goals, weights, PENALTIES[int(torch.stack(errors).argmin()) :]))
+
+
+def _maps(
+    inputs: Float[Tensor, "n l"],
+    goals: Float[Tensor, "n h"],
+    weights: Float[Tensor, " n"],
+    penalties: Float[np.ndarray, " p"],
+) -> Iterator[Float[Tensor, "l h"]]:
+    """The map of each penalty."""
+    weighted = inputs * weights.unsqueeze(-1)
+    values, vectors = torch.linalg.eigh(weighted.T @ inputs)
+    turned = vectors.T @ (weighted.T @ goals)
+    for penalty in penalties:
+        yield vectors @ (turned / (values.clamp(min=0) + penalty).unsqueeze(-1))
 
 
 def _last(part: Part, count: int) -> Float[Tensor, "b l f"]:

@@ -16,7 +16,7 @@ import torch
 
 from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
-from perceivers.data.loading import Column, Rows, with_target
+from perceivers.data.loading import Column, Rows, evaluation_batches, with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
@@ -32,6 +32,7 @@ from perceivers.training.signals import Signals
 from perceivers.training.start import Start, check_options, freeze
 
 DEFAULT_MINUTES = 10.0
+BEGIN_ROWS, BEGIN_BATCH = 5_000, 64
 FEW_STEPS = 50  # with fewer, a person is told
 
 
@@ -179,6 +180,7 @@ def _run(
     baselines = reporting.stored_baselines(folder, data)
     torch.manual_seed(resolved.training.seed)
     model = start.new_model(data.schema, resolved) if start else Model(data.schema, defaults.perceiver(resolved))
+    _begin(model, data)
     if start is not None:
         for line in start.take(model):
             say(line)
@@ -206,6 +208,13 @@ def _run(
     if failed:
         say(f"left out: {counted(len(failed), 'row')} that could not be read; the report names them")
     say(f"report: {folder.path / REPORT}")
+
+
+def _begin(model: Model, data: Data) -> None:
+    """Lets the model set, from train rows at equal distances, what needs no steps."""
+    ids = np.sort(data.parts["train"])
+    ids = ids[:: -(-len(ids) // BEGIN_ROWS)]
+    model.begin(lambda: (batch for _, batch in evaluation_batches(data.rows, ids, BEGIN_BATCH)))
 
 
 def _note_rows(folder: RunFolder, data: Data) -> None:
