@@ -6,7 +6,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,8 @@ from perceivers.modalities.base import Batch, Inputs, Target
 from perceivers.modalities.large import Pieces, is_stacked
 from perceivers.modalities.number import DAY
 
-FORMAT = 2  # since 2, dates are days; before, they were seconds
+FORMAT = 3  # since 3, the activation is named; since 2, dates are days, which were seconds before
+NAMES = ("format", "perceiver", "activation", "schema", "sha256")  # all that `config.json` holds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_LAYERS = 1_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
 GELU = "gelu"
@@ -202,7 +203,22 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file}: damaged: it holds no checksums: {ANEW}")
     if checksums[CONFIG] != _checksum(rest):
         raise BadInput(f"{file}: was changed after it was written, or is damaged: {ANEW}")
+    config = {"activation": GELU, **config} if version < 3 else config  # there was no other one
+    _check_names(config, file)
     return config
+
+
+def _check_names(config: dict[str, Any], file: Path) -> None:
+    """Raises BadInput where something is missing, or not known here: that could change every answer."""
+    if missing := [name for name in NAMES if name not in config]:
+        raise BadInput(f"{file}: damaged: it holds no `{missing[0]}`: {ANEW}")
+    perceiver = config["perceiver"] if isinstance(config["perceiver"], dict) else {}
+    numbers = {field.name for field in fields(PerceiverIOConfig)}
+    if unknown := [*(config.keys() - set(NAMES)), *(perceiver.keys() - numbers)]:
+        raise BadInput(f"{file}: {min(unknown)!r:.60} in it is not known here: update perceivers")
+    if config["activation"] not in list(ACTIVATIONS):
+        known = ", ".join(ACTIVATIONS)
+        raise BadInput(f"{file}: the activation {config['activation']!r:.60} is none of {known}: update perceivers")
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
@@ -223,18 +239,18 @@ def _built(config: dict[str, Any], file: Path) -> Model:
     """The model of a configuration, without its weights. Raises BadInput."""
     try:
         schema = Schema.from_dict(config["schema"], str(file))
-        fields = []
+        rows = []
         for field in (*schema.inputs, *schema.targets):
             # An option that came after the model was saved has its default.
             field = field.with_options(**{**modality(field).options, **field.options})
             if config["format"] == 1:
                 field = _in_days(field)
             modality(field).check(field)
-            fields.append(field)
+            rows.append(field)
         perceiver = PerceiverIOConfig(**config["perceiver"])
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
-        return Model(schema.replace(*fields), perceiver, config.get("activation", GELU))
+        return Model(schema.replace(*rows), perceiver, config["activation"])
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

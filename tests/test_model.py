@@ -92,8 +92,8 @@ def test_weights_of_another_model_are_found(folder):
 
 def test_only_known_formats_are_read(folder):
     text = (folder / CONFIG).read_text()
-    for version, words in (("3", "format 3.*update perceivers"), ('"2"', "names no `format`"), ("0", "format 0")):
-        (folder / CONFIG).write_text(text.replace('"format": 2', f'"format": {version}', 1))
+    for version, words in (("4", "format 4.*update perceivers"), ('"3"', "names no `format`"), ("0", "format 0")):
+        (folder / CONFIG).write_text(text.replace('"format": 3', f'"format": {version}', 1))
         with pytest.raises(BadInput, match=words):
             load_model(folder)
 
@@ -108,6 +108,37 @@ def test_a_stored_model_of_format_1_answers_as_it_did():
     for answer, before in zip(found["sold"], expected["sold"], strict=True):
         assert abs(answer - datetime.fromisoformat(before)) < timedelta(hours=1)
     np.testing.assert_allclose(found["price"], expected["price"], rtol=1e-5)
+
+
+def test_the_activation_is_kept_and_was_the_exact_one_before_it_was_named(folder, tmp_path):
+    old = example_model()
+    forge(folder, lambda c: (c.update(format=2), c.pop("activation")))
+    assert load_model(folder).activation == "gelu"
+    tanh = Model(old.schema, old.config, "gelu_tanh")
+    tanh.load_state_dict(old.state_dict())
+    save_model(tanh, tmp_path / "tanh")
+    latents = 3 * torch.randn(1, 3, 8)
+    by_tanh, kept, exact = (
+        model.perceiver.process(latents) for model in (tanh.eval(), load_model(tmp_path / "tanh"), load_model(folder))
+    )
+    assert torch.equal(kept, by_tanh)
+    assert torch.equal(exact, old.eval().perceiver.process(latents))
+    assert not torch.equal(exact, by_tanh)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.pop("activation"), "config.json: damaged: it holds no `activation`: copy the folder anew"),
+        (lambda c: c.update(activation="relu"), "the activation 'relu' is none of gelu, gelu_tanh: update perceivers"),
+        (lambda c: c.update(activation=["gelu"]), "the activation ['gelu'] is none of"),
+        (lambda c: c.update(norm="rms"), "'norm' in it is not known here: update perceivers"),
+        (lambda c: c["perceiver"].update(rotary=True), "'rotary' in it is not known here: update perceivers"),
+    ],
+)
+def test_what_is_missing_or_not_known_is_named(folder, change, words):
+    forge(folder, change)
+    assert words in refused(folder)
 
 
 def test_json_that_is_no_configuration(folder):
