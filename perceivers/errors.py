@@ -3,6 +3,11 @@
 Not concerned with how they are shown (`cli.py`).
 """
 
+import difflib
+from collections.abc import Collection
+
+ALIKE = 0.7  # difflib's measure: `color` is like `colour`, `nope` is not like `income`
+
 
 class _OneLine(ValueError):
     """A line break in the message, of a name that holds one, is written as an escape."""
@@ -29,3 +34,13 @@ class Stopped(BaseException):
     def __init__(self, signal: int, message: str):
         super().__init__(message)
         self.signal = signal
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=ALIKE)
+    if close:
+        return f"; did you mean {lower[close[0]]!r}?"
+    shown = ", ".join(list(known)[:10])
+    return f"; there are {shown}{' …' if len(known) > 10 else ''}"

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perceivers.data.checks import nearest
 from perceivers.data.loading import Rows, with_target
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.modalities import modality
 from perceivers.modalities.base import Metrics
 from perceivers.modalities.category import unknown

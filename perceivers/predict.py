@@ -15,13 +15,12 @@ import polars as pl
 import torch
 
 from perceivers.data import long, sources
-from perceivers.data.checks import nearest
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.future import future
 from perceivers.data.loading import Rows, evaluation_batches
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.modalities import modality
 from perceivers.model import Model
 from perceivers.terminal import say

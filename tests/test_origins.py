@@ -322,7 +322,11 @@ def test_pictures_are_learned_from_a_picture_model(tmp_path):
 
 @pytest.mark.parametrize(
     ("place", "message"),
-    [("deepmind/other", "a published model: its name"), ("x.txt", "not one of the original's files")],
+    [
+        ("deepmind/vision-percever-conv", "its name, folder or file; did you mean 'deepmind/vision-perceiver-conv'"),
+        ("runs/few", "its name, folder or file; there are deepmind/language-perceiver, "),
+        ("x.txt", "not one of the original's files"),
+    ],
 )
 def test_what_is_no_start_is_one_line(tmp_path, monkeypatch, place, message):
     monkeypatch.chdir(tmp_path)

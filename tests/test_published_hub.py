@@ -414,6 +414,8 @@ def test_an_empty_folder_a_stray_file_and_an_unknown_name(tmp_path):
         load(tmp_path / "config.json")
     with pytest.raises(BadInput, match="no published model"):
         load("deepmind/language")
+    with pytest.raises(BadInput, match="no published model; did you mean 'deepmind/language-perceiver'"):
+        load("language-percever")
 
 
 def test_names_of_classes_are_kept(tmp_path):

@@ -3,8 +3,7 @@
 Not concerned with how a schema is inferred (`infer.py`).
 """
 
-import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from perceivers.data.folders import SPLITS
 from perceivers.data.rules import CLASSES, present
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.terminal import counted
 
 SAMPLE = 10_000
@@ -24,17 +23,6 @@ CORRELATED = 0.999
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
 LIKELY = 5
-ALIKE = 0.7  # difflib's measure: `color` is like `colour`, `nope` is not like `income`
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
-    lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=ALIKE)
-    if close:
-        return f"; did you mean {lower[close[0]]!r}?"
-    shown = ", ".join(list(known)[:10])
-    return f"; there are {shown}{' …' if len(known) > 10 else ''}"
 
 
 def likely_targets(table: Table, schema: Schema) -> list[str]:

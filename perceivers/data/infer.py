@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceivers.data.checks import check, check_rows, check_target, likely_targets, nearest, warnings
+from perceivers.data.checks import check, check_rows, check_target, likely_targets, warnings
 from perceivers.data.dates import find_dates
 from perceivers.data.file_kinds import TIME_NAMES
 from perceivers.data.folders import SPLITS
@@ -21,7 +21,7 @@ from perceivers.data.infer_long import infer_long
 from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.terminal import counted, printable
 
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]

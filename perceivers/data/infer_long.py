@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from perceivers.data import long as cutting
-from perceivers.data.checks import nearest
 from perceivers.data.dates import find_dates
 from perceivers.data.infer_events import NAMES, layout
 from perceivers.data.rules import Column, counter, present, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 
 
 def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str | None = None) -> Schema:

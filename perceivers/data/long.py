@@ -11,12 +11,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from perceivers.data.checks import nearest
 from perceivers.data.dates import find_dates, to_seconds
 from perceivers.data.schema import Field, Long, Schema
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS, by_first
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 
 MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
 LEAST_READ, MOST_READ = 64, 512  # steps that a forecast reads

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.published import hub
 from perceivers.published.fetch import fetch
 from perceivers.published.hub import is_hub_folder
@@ -58,7 +58,7 @@ def load(place: str | Path) -> Published:
         )
     if str(place) in PRESETS:
         return hub.read(fetch(str(place)))
-    raise BadInput(f"{place}: no such folder or file, and no published model: those are {', '.join(PRESETS)}")
+    raise BadInput(f"{place}: no such folder or file, and no published model{nearest(str(place), PRESETS)}")
 
 
 def load_original(path: str | Path, sizes: Sizes | None = None) -> Published:

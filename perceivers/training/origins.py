@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from perceivers import published
 from perceivers.data.schema import Field
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, nearest
 from perceivers.modalities import modality
 from perceivers.modalities.deepmind import Deepmind
 from perceivers.modalities.deepmind_clip import NUMBERS
@@ -41,8 +41,8 @@ def read(place: str | Path) -> Start:
     if path.exists() or str(place) in PRESETS:
         return of_published(published.load(place), str(place))
     raise BadInput(
-        f"--from {place}: no such folder or file: give a run folder, or a published model: its name "
-        f"({', '.join(PRESETS)}), folder or file"
+        f"--from {place}: no such folder or file: give a run folder, or a published model: its name, folder or file"
+        f"{nearest(str(place), PRESETS)}"
     )
 
 
