@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 from perceivers.stored import Stored, in_file
 
 LARGEST = 2**31  # bytes of one array
+EMPTY = "an empty file: save it anew, or take its row out"
 HEADERS: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -34,6 +35,8 @@ def array_shape(path: Path, name: str | None = None) -> tuple[int, ...]:
 def array_names(path: Path) -> list[str]:
     """The names of the arrays in an npz file. Raises OSError, and ValueError where it is none."""
     try:
+        if not path.stat().st_size:
+            raise ValueError(EMPTY)
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except zipfile.BadZipFile as error:
@@ -73,9 +76,11 @@ def _opened(path: Path, name: str | None = None) -> Iterator[tuple[Any, int]]:
     """The npy file, or the one of that name or the only one in an npz file, and how many bytes it has unpacked."""
     try:
         with path.open("rb") as file:
+            if not (size := path.stat().st_size):
+                raise ValueError(EMPTY)
             if not zipfile.is_zipfile(file):
                 file.seek(0)
-                yield file, path.stat().st_size
+                yield file, size
                 return
             with zipfile.ZipFile(file) as archive:
                 members = [m for m in archive.infolist() if name is None or m.filename == f"{name}.npy"]

@@ -1,11 +1,16 @@
 """What is said of rows as they are read. Their batches are tested with training (`test_training.py`)."""
 
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
 import pytest
 
 from perceivers.data import sources
-from perceivers.data.loading import MOST_REMARKS, Rows
+from perceivers.data.loading import MOST_REMARKS, Rows, TrainingBatches
 from perceivers.data.schema import Field
 from perceivers.modalities import modality
+from perceivers.modalities.array import Array
 
 KNOWN = Field("kind", "category", "input", ("kind",), {"categories": ["a"], "labels": "one", "class_weights": None})
 
@@ -21,3 +26,26 @@ def test_remarks_on_very_many_categories_are_a_few_and_the_number_of_rows(labels
         lines = rows.remarks()
         assert lines[3].endswith("(2 rows, such as row 5)")
         assert lines[5:] == ["kind: and more remarks of this kind (9,995 rows)"]
+
+
+def test_what_is_not_kept_is_read_once_a_batch(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    for number in range(7):
+        np.save(tmp_path / f"{number}.npy", random.normal(size=(3, 5)))
+    (tmp_path / "5.npy").write_bytes(b"words")
+    names = [f"{number}.npy" for number in range(7)]
+    table = sources.Table(pl.DataFrame({"scan": names, "kind": ["a"] * 7}), "scans", tmp_path)
+    options = {**Array.options, "axes": ["y", "x"], "files": True, "channels": 1, "mean": [0.0], "std": [1.0]}
+    options |= {"patch": [1, 1], "extents": {}, "missing": False}
+    scan = Field("scan", "array", "input", ("scan",), options)
+    rows = Rows(table, [scan, replace(KNOWN, role="target")], modality)
+    rows.columns["scan"].room = 0
+    opened = []
+    read = Array.read
+    monkeypatch.setattr(Array, "read", lambda self, field, cell: (opened.append(cell.name), read(self, field, cell))[1])
+    batches = TrainingBatches(rows, np.arange(7), batch_size=7, seed=0, field_drop=0.0, workers=0)
+    batch = batches.batch(0)
+    assert sorted(opened) == names
+    assert batch["scan"]["values"].shape == (6, 3, 5, 1)
+    assert list(rows.failed) == [5]
+    assert len(batches.row_ids(0)) == 6

@@ -146,7 +146,7 @@ SAID = {
     "cut in the samples": "cut short: 16,000 bytes of samples are declared, 8,956 are there",
     "cut in the header": "not a sound, or its header is damaged",
     "no samples": "no samples in it",
-    "nothing": "not a sound, or its header is damaged",
+    "nothing": "an empty file: copy it anew, or take its row out",
     "something else": "not a sound, or its header is damaged",
     "NaN": "a sample is not a finite number",
 }

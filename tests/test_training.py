@@ -132,7 +132,7 @@ def test_metrics_that_a_kill_cut_short_are_read_to_the_last_whole_row(tmp_path):
 def test_workers_change_no_batch_even_where_rows_cannot_be_read(data, workers, monkeypatch):
     """With two rows a batch, some batches have no readable row: those of the next one stand in, wherever one starts."""
     unreadable = set(data.parts["train"][::3].tolist())
-    monkeypatch.setattr(data.rows, "readable", lambda rows: np.array([r for r in rows if r not in unreadable]))
+    monkeypatch.setattr(data.rows, "examples", lambda rows: (np.array([r for r in rows if r not in unreadable]), {}))
 
     def stream(start, workers):
         ids = data.parts["train"]

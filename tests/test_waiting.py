@@ -8,6 +8,7 @@ MODALITIES = {
     "off": "points",
     "stl": "points",
     "xyz": "points",
+    "ply": "points",
     "volumes": "array",
     "csv": "events",
     "events": "events",
@@ -32,8 +33,8 @@ def test_kinds_are_read_as_what_they_are_and_forgotten(tmp_path, monkeypatch, ki
 
 def test_the_page_says_what_was_measured_and_what_was_not():
     one = {"step": 0.25, "waiting": 0.031}
-    found = {"read": 0.002, "kept": one, "anew": {**one, "waiting": 0.12}, "steps": 8, "threads": 1}
+    found = {"read": 0.002, "kept": one, "anew": {**one, "waiting": 0.12}, "steps": 8, "cores": 1}
     lines = waiting.page({"flac": found}).splitlines()
-    row = "| flac | sound, 8 to 16 kHz | 2.00 | 1 | 250 ms | **3.1%** | 250 ms | **12.0%** |"
+    row = "| flac | sound, 8 to 16 kHz | 256 ms | 1 | 250 ms | **3.1%** | 250 ms | **12.0%** |"
     assert row in lines
     assert "| mp3 | sound, 8 to 16 kHz | not run |" in lines

@@ -16,6 +16,7 @@ import numpy as np
 from perceivers import clips
 from perceivers.arrays import array_names, array_shape
 from perceivers.errors import Unreadable
+from perceivers.mp3 import check_mp3
 
 OPENED = 100
 TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
@@ -57,7 +58,9 @@ def _sounds(paths: list[Path]) -> Reading:
 
     headers = []
     for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
-        with suppress(OSError, soundfile.SoundFileError):
+        with suppress(OSError, ValueError, soundfile.SoundFileError):
+            if paths[i].suffix.lower() == ".mp3":
+                check_mp3(paths[i])
             headers.append(soundfile.info(paths[i]))
     if not headers:
         return Reading("audio", {}, "names of sound files")

@@ -170,6 +170,7 @@ class Rows:
     def __init__(self, table: Table, fields: Sequence[Field], reader: Callable[[Field], Reader]):
         self.table = table
         self.columns = {field.name: Column(table, field, reader(field)) for field in fields}
+        self.one_by_one = [column for column in self.columns.values() if column.all is None]
         self.failed: dict[int, str] = {}
         self.tried: set[int] = set()
 
@@ -178,21 +179,33 @@ class Rows:
 
     def readable(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Those of `rows` that can be read. The others are noted in `failed`, with the reason."""
-        one_by_one = [column for column in self.columns.values() if column.all is None]
-        if not one_by_one:
+        if not self.one_by_one:
             return np.asarray(rows, dtype=np.int64)
-        good = []
-        for row in (int(r) for r in rows):
-            self.tried.add(row)
-            try:
-                examples = {column.field.name: column[row] for column in one_by_one}
-                for column in one_by_one:
-                    column.match(row, examples)
-            except Unreadable as error:
-                self.failed[row] = str(error)
-            else:
-                good.append(row)
-        return np.asarray(good, dtype=np.int64)
+        return np.array([int(row) for row in rows if self._read(int(row)) is not None], dtype=np.int64)
+
+    def examples(self, rows: np.ndarray) -> tuple[np.ndarray, dict[str, list[Any]]]:
+        """The same, and the examples of the columns that are read one by one, by name: what is kept nowhere, as there
+        is no room for it, is then read only once.
+        """
+        if not self.one_by_one:
+            return np.asarray(rows, dtype=np.int64), {}
+        found = {int(row): examples for row in rows if (examples := self._read(int(row))) is not None}
+        names = [column.field.name for column in self.one_by_one]
+        return np.array(list(found), dtype=np.int64), {n: [one[n] for one in found.values()] for n in names}
+
+    def _read(self, row: int) -> dict[str, Any] | None:
+        """What the columns that are read one by one hold in a row; None, and the reason in `failed`, where one cannot
+        be read.
+        """
+        self.tried.add(row)
+        try:
+            examples = {column.field.name: column[row] for column in self.one_by_one}
+            for column in self.one_by_one:
+                column.match(row, examples)
+        except Unreadable as error:
+            self.failed[row] = str(error)
+            return None
+        return examples
 
     def check(self) -> None:
         """Raises BadInput when over 5 % of at least 200 rows tried could not be read."""
@@ -257,36 +270,42 @@ class Rows:
             yield owners, batch
 
     def _collate(self, column: Column, rows: np.ndarray) -> dict[str, Any]:
-        examples = column.all[rows] if isinstance(column.all, np.ndarray) else [column[int(row)] for row in rows]
-        return column.reader.collate(column.field, examples)
+        return column.reader.collate(column.field, self._of(column, rows, {}))
 
-    def training_batch(self, rows: np.ndarray, *, seed: int, epoch: int, field_drop: float) -> Batch:
-        """The same, changed at random: cropped, fields dropped, augmented. A pure function of its arguments."""
+    def _of(self, column: Column, rows: np.ndarray, read: Mapping[str, list[Any]]) -> Any:
+        """The examples of a column, those in `read` as they are."""
+        if isinstance(column.all, np.ndarray):
+            return column.all[rows]
+        return read.get(column.field.name) or [column[int(row)] for row in rows]
+
+    def training_batch(
+        self, rows: np.ndarray, read: Mapping[str, list[Any]], *, seed: int, epoch: int, field_drop: float
+    ) -> Batch:
+        """The parts of readable rows, changed at random: cropped, fields dropped, augmented. A pure function of `rows`,
+        whose `examples` are `read`, and the seed, epoch and rate.
+        """
         inputs = [column for column in self.columns.values() if column.field.role == "input"]
         dropped = dropped_fields(seed, epoch, rows, len(inputs), field_drop)
         batch = {}
         for name, column in self.columns.items():
             if column.field.role == "target":
-                batch[name] = self._collate(column, rows)
+                batch[name] = column.reader.collate(column.field, self._of(column, rows, read))
         for column, drop in zip(inputs, dropped.T, strict=True):
-            batch[column.field.name] = self._changed(column, rows, drop, seed, epoch)
+            batch[column.field.name] = self._changed(column, rows, self._of(column, rows, read), drop, seed, epoch)
         return batch
 
-    def _changed(self, column: Column, rows: np.ndarray, drop: np.ndarray, seed: int, epoch: int) -> dict[str, Any]:
+    def _changed(
+        self, column: Column, rows: np.ndarray, examples: Any, drop: np.ndarray, seed: int, epoch: int
+    ) -> dict[str, Any]:
         field, reader = column.field, column.reader
 
         def draw(purpose: str, count: int) -> torch.Tensor:
             return torch.from_numpy(uniform(seed, epoch, rows, f"{field.name}/{purpose}", count)).float()
 
-        if isinstance(column.all, np.ndarray):
-            part = reader.collate(field, column.all[rows])
-        else:
+        if not isinstance(examples, np.ndarray):
             where = uniform(seed, epoch, rows, f"{field.name}/crop", 1)[:, 0]
-            examples = [column[int(row)] for row in rows]
-            part = reader.collate(
-                field, [e if e is None else reader.crop(field, e, w) for e, w in zip(examples, where, strict=True)]
-            )
-        part = reader.augment(field, part, draw)
+            examples = [e if e is None else reader.crop(field, e, w) for e, w in zip(examples, where, strict=True)]
+        part = reader.augment(field, reader.collate(field, examples), draw)
         return reader.drop(field, part, torch.from_numpy(drop)) if drop.any() else part
 
 
@@ -344,21 +363,25 @@ class TrainingBatches:
 
     def row_ids(self, step: int) -> np.ndarray:
         """The readable rows of a step. Where none can be read, those of the next batch of the epoch that has some."""
+        return self._read(step)[0]
+
+    def _read(self, step: int) -> tuple[np.ndarray, dict[str, list[Any]]]:
         epoch, index = divmod(step, self.per_epoch)
         orders = self.orders  # a worker that enters another epoch puts a new dict in its place
         if epoch not in orders:
             self.orders = orders = {epoch: self.order(epoch)}
         for offset in range(self.per_epoch):
-            rows = self.rows.readable(orders[epoch][(index + offset) % self.per_epoch])
+            rows, read = self.rows.examples(orders[epoch][(index + offset) % self.per_epoch])
             self.rows.check()
             if len(rows):
-                return rows
+                return rows, read
         raise BadInput(f"no row can be read; the first: {next(iter(self.rows.failed.values()))}")
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
+        rows, read = self._read(step)
         epoch = step // self.per_epoch
-        return self.rows.training_batch(self.row_ids(step), seed=self.seed, epoch=epoch, field_drop=self.field_drop)
+        return self.rows.training_batch(rows, read, seed=self.seed, epoch=epoch, field_drop=self.field_drop)
 
     def __iter__(self) -> Iterator[Batch]:
         steps = count(self.start)

@@ -254,7 +254,9 @@ def _fingerprints(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
 
 
 def _contents(table: Table, cells: pl.Series) -> pl.Series:
-    """Names of files → the same string for files of the same bytes; only files of the same size are opened."""
+    """Names of files → the same string for files of the same bytes; only files of the same size are opened. Empty files
+    are not alike: each will be named when it is read.
+    """
     paths = {}
     by_size = defaultdict(set)
     for name in cells.drop_nulls().unique().to_list():
@@ -263,7 +265,7 @@ def _contents(table: Table, cells: pl.Series) -> pl.Series:
             by_size[paths[name].stat().st_size].add(name)
         except (Unreadable, OSError):
             continue  # it will be named when it is read
-    same = {name for names in by_size.values() if len(names) > 1 for name in names}
+    same = {name for size, names in by_size.items() if size and len(names) > 1 for name in names}
     return pl.Series(
         cells.name,
         [hashlib.blake2b(paths[name].read_bytes()).hexdigest() if name in same else name for name in cells.to_list()],

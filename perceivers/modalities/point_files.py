@@ -4,24 +4,26 @@ Not concerned with how many points a model gets, nor with batches (`points.py`).
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from perceivers.arrays import array_names, read_array
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.base import is_missing
 from perceivers.modalities.las import read_las
+from perceivers.modalities.off import read_off
 from perceivers.modalities.pcd import read_pcd
 
 SAMPLED = 8_192  # points of a mesh
 MOST_POINTS = 50_000_000  # of a file: above it, memory would not hold what is made of them
+BLOCK = 2**20  # characters of text at once
 HEADER = 64 * 1024  # bytes: where the header of a ply ends at the latest
 FEATURES = ("red", "green", "blue", "nx", "ny", "nz", "intensity")  # are used where all clouds have them
 ALIASES = {
@@ -147,9 +149,16 @@ def _ply(path: Path) -> Cloud:
 
 
 def _mesh(path: Path) -> Cloud:
-    """Points drawn evenly by area, with a seed."""
     loaded = _needs("trimesh").load(path, force="mesh", process=False, skip_materials=True)
-    vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64).reshape(-1, 3)
+    return _surface(np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64).reshape(-1, 3))
+
+
+def _off(path: Path) -> Cloud:
+    return _surface(*read_off(path))
+
+
+def _surface(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "t 3"]) -> Cloud:
+    """Points drawn evenly by area, with a seed."""
     if not len(faces):
         raise Unreadable("no faces in it: the file is damaged, or holds no surface: save points as ply or xyz")
     if not np.isfinite(vertices).all():
@@ -182,8 +191,7 @@ def _obj(path: Path) -> Cloud:
 def _xyz(path: Path) -> Cloud:
     """A row of numbers for each point, apart by spaces or commas; what follows # or // is left out."""
     with path.open(encoding="utf-8") as file:
-        told = (line.partition("#")[0].partition("//")[0].replace(",", " ") for line in file)
-        lines = (line for line in told if line.strip())
+        lines = _told(file)
         first = next(lines, None)
         if first is None:
             raise Unreadable("no points in it")
@@ -191,6 +199,13 @@ def _xyz(path: Path) -> Cloud:
     if len(rows) and rows.shape[1] < 3:
         raise Unreadable(f"{rows.shape[1]} numbers a line came, expected x y z and features")
     return _columns(rows)
+
+
+def _told(file: TextIO) -> Iterator[str]:
+    """Lines without remarks and commas, those that hold nothing left out; many at once, as a cloud has thousands."""
+    while text := file.read(BLOCK) + file.readline():
+        text = re.sub("//.*", "", re.sub("#.*", "", text))
+        yield from filter(str.strip, text.replace(",", " ").splitlines())
 
 
 def _npy(path: Path) -> Cloud:
@@ -224,7 +239,7 @@ def _pcd(path: Path) -> Cloud:
 
 READERS: dict[str, Callable[[Path], Cloud]] = {
     ".ply": _ply,
-    ".off": _mesh,
+    ".off": _off,
     ".obj": _obj,
     ".stl": _mesh,
     ".xyz": _xyz,

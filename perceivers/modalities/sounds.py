@@ -16,6 +16,7 @@ from perceivers import clips
 from perceivers.arrays import map_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
+from perceivers.mp3 import check_mp3
 from perceivers.stored import BLOCK, Rows, Stored, by_bands, is_large, store
 
 FASTEST = 50_000_000  # samples a second: no recording has more
@@ -125,8 +126,16 @@ def _open(path: Path) -> Any:
     import soundfile
 
     try:
+        if not path.stat().st_size:
+            raise Unreadable(f"{path}: an empty file: copy it anew, or take its row out")
         _check_riff(path)
+        if path.suffix.lower() == ".mp3":
+            check_mp3(path)
         file = soundfile.SoundFile(path)
+    except Unreadable:
+        raise
+    except ValueError as error:
+        raise Unreadable(f"{path}: {error}: export it anew") from error
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
     except soundfile.LibsndfileError as error:
