@@ -139,19 +139,19 @@ def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
     if not field.names_files:
         cells, root = [_value(text, field) for text in inputs], None
     else:
-        cells, root = [str(_file(text)) for text in inputs], Path("/")
+        cells, root = [str(_file(text, field)) for text in inputs], Path("/")
     return Table(frame=pl.DataFrame({field.columns[0]: cells}), name="the command line", root=root)
 
 
-def _file(text: str) -> Path:
-    """The file of that name. Raises BadInput where there is none."""
+def _file(text: str, field: Field) -> Path:
+    """The file of that name, which `field` reads. Raises BadInput where there is none."""
     try:
         path = Path(text).resolve()
         if path.is_file():
             return path
     except (OSError, RuntimeError, ValueError):  # a loop of links, or too long for a name
         pass
-    raise BadInput(f"{text:.200}: no such file")
+    raise BadInput(f"{text:.200}: no such file, and the model reads files ({field.modality})")
 
 
 def _value(text: str, field: Field) -> str:
@@ -162,7 +162,7 @@ def _value(text: str, field: Field) -> str:
         return text
     if any(c.isspace() for c in text) and not _is_file(text):
         return text  # a sentence that ends in a file's name
-    path = _file(text)
+    path = _file(text, field)
     if other:
         raise BadInput(f"{text}: the model reads texts: give a text file, a table, or the words themselves")
     try:
@@ -183,7 +183,7 @@ def values_as_table(fields: Sequence[Field], data: Any) -> Table:
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
         field, root = _only_field(fields, type(data[0]).__name__), None
         if field.names_files and all(isinstance(value, str | Path) for value in data):
-            cells, root = [str(_file(str(value))) for value in data], Path("/")
+            cells, root = [str(_file(str(value), field)) for value in data], Path("/")
         else:
             cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
         return replace(sources.read({field.columns[0]: cells}), name="the given values", root=root)

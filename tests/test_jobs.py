@@ -15,6 +15,7 @@ from test_published_hub import CONFIGS, randomise
 import perceivers as pv
 from perceivers import cli, jobs
 from perceivers.errors import BadInput
+from perceivers.jobs.bytes import best_fills
 from perceivers.jobs.flow_files import colours
 from perceivers.modalities import pixels
 from perceivers.published import export_hub, flow, load_original, pictures, text
@@ -219,7 +220,10 @@ def test_folders_and_tables_of_pictures_are_named(folders, tmp_path, monkeypatch
 def test_what_is_no_picture_is_one_clear_line(monkeypatch, capsys, folders, tmp_path):
     (tmp_path / "a.txt").write_text("words", encoding="utf-8")
     np.save(tmp_path / "five.npy", np.zeros((3, 3, 5)))
-    for given, message in ((tmp_path / "a.txt", "not a picture"), ("a sentence", "a sentence: no such file")):
+    for given, message in (
+        (tmp_path / "a.txt", "not a picture"),
+        ("a sentence", "a sentence: no such file, and the model reads files (image)"),
+    ):
         code, out, err = run(monkeypatch, capsys, "predict", folders[FOURIER], given)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert message in err
@@ -345,6 +349,15 @@ def test_picture_models_are_measured_on_folders_of_classes(folders, tmp_path, mo
         job.evaluate(pl.DataFrame({"path": [str(tmp_path / "none" / "a.png")]}))
     with pytest.raises(BadInput, match="is called 'cats', nor is any other"):
         job.evaluate(pl.DataFrame({"path": [str(tmp_path / "none" / "a.png")], "class": ["cats"]}))
+
+
+def test_fills_tell_bytes_apart_that_are_no_utf_8_alone():
+    found = np.full((2, 256), 1e-4)
+    found[0, [0xC3, 0xFF]], found[1, [0xA9, 0x41]] = [0.6, 0.3], [0.5, 0.4]
+    best = best_fills(found)
+    assert [one["fill"] for one in best[:4]] == ["é", "\\xc3A", "\\xff\\xa9", "\\xffA"]
+    assert best[0]["probability"] == pytest.approx(0.3)
+    assert best_fills(found[:1])[0]["fill"] == "\\xc3"
 
 
 def test_that_a_text_is_long_is_said(monkeypatch, capsys, folders):

@@ -114,13 +114,16 @@ def stretches(ids: list[int]) -> list[int]:
 
 
 def best_fills(found: Float[np.ndarray, "k 256"]) -> list[dict[str, Any]]:
-    """The five likeliest fills of one stretch, the likeliest first: `fill` and its `probability`."""
+    r"""The five likeliest fills of one stretch, the likeliest first: `fill` and its `probability`.
+
+    A byte that is no UTF-8 where it stands is written as such: `\xc3`.
+    """
     best: list[tuple[float, bytes]] = [(1.0, b"")]
     for row in found:
         likeliest = np.argsort(-row, kind="stable")[:BEST].tolist()
         longer = [(p * float(row[byte]), fill + bytes([byte])) for p, fill in best for byte in likeliest]
         best = sorted(longer, key=lambda pair: -pair[0])[:BEST]
-    return [{"fill": fill.decode("utf-8", errors="replace"), "probability": p} for p, fill in best]
+    return [{"fill": fill.decode("utf-8", errors="backslashreplace"), "probability": p} for p, fill in best]
 
 
 def _are_files(cells: list[Any]) -> bool:
