@@ -2,9 +2,9 @@
 # # A clip with sound, through a bottleneck
 #
 # DeepMind's autoencoder reads 16 frames and their sound, keeps 784 latents of them, and rebuilds both, at once with
-# the class of what is seen: the label is always masked, so asking for it is guessing. Where its weights (79 MB, from
-# the Hub) cannot be had, a small model with random ones takes its place, whose answer means nothing. Clips need the
-# extra `[video]`.
+# the class of what is seen: the label is always masked, so asking for it is guessing. Where its weights (79 MB, [from
+# the Hub](../published.md)) cannot be had, a small model with random ones takes its place, whose answer means nothing.
+# Clips need the extra `[video]`.
 
 # %%
 from pathlib import Path

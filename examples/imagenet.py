@@ -3,8 +3,8 @@
 #
 # Three of DeepMind's models name what a picture shows, one of the 1,000 classes of ImageNet. They see pixels, and
 # differ in what says where a pixel is: Fourier features of its place, a vector that was learned for it, or a
-# convolution before them. Where their weights (about 200 MB each, from the Hub) cannot be had, small models with
-# random ones take their place, whose answers mean nothing.
+# convolution before them. Where their weights (194 to 249 MB, [from the Hub](../published.md)) cannot be had,
+# small models with random ones take their place, whose answers mean nothing.
 
 # %%
 from pathlib import Path

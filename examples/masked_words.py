@@ -2,8 +2,9 @@
 # # Masked words
 #
 # DeepMind's language model reads bytes, not words: each `<mask>` is one byte that it fills in. This is what the
-# notebook that came with the paper does, in one call. The model has 201 million weights (804 MB, from the Hub); where
-# it cannot be had, a small one with random weights takes its place, whose answers mean nothing.
+# notebook that came with the paper does, in one call. The model has 201 million weights (804 MB, [from the
+# Hub](../published.md)); where it cannot be had, a small one with random weights takes its place, whose answers mean
+# nothing.
 
 # %%
 from pathlib import Path
@@ -25,7 +26,8 @@ except BadInput:
 # %% [markdown]
 # ## Ask
 #
-# Nine bytes are masked, " missing." of the original sentence. `mask` writes them.
+# Nine bytes are masked, " missing." of the original sentence. `mask` writes them. Of what could stand there, the five
+# likeliest are given; a byte that is no letter by itself is written as such, `\xe9`.
 
 # %%
 sentence = mask("This is an incomplete sentence where some words are missing.", " missing.")
@@ -33,7 +35,7 @@ print(sentence)
 answer = model.predict([sentence]).row(0, named=True)
 print(answer["filled"])
 for fill in answer["fills"][0]:
-    print(f"{fill['fill']!r} {fill['probability']:.2g}")
+    print(f"{fill['probability']:.2g}  {fill['fill']}")
 
 # %% [markdown]
 # ## Where it looks

@@ -2,8 +2,8 @@
 # # Optical flow
 #
 # Two frames of a film go in, and for each pixel of the first comes out where it went in the second. DeepMind's model
-# learned it from drawn scenes alone. Where its weights (164 MB, from the Hub) cannot be had, a small model with random
-# ones takes its place, whose answer means nothing.
+# learned it from drawn scenes alone. Where its weights (164 MB, [from the Hub](../published.md)) cannot be
+# had, a small model with random ones takes its place, whose answer means nothing.
 
 # %%
 from pathlib import Path

@@ -167,6 +167,18 @@ def test_squares_of_another_side_fit_the_positions(name):
     assert bool(mask.all())
 
 
+def test_a_side_that_was_inferred_is_for_models_made_new():
+    for published, names, as_published, as_asked in (
+        (original("imagenet_fourier"), "a", ("side", 24), ("side", 128)),
+        (original("optical_flow"), "ab", ("size", [20, 28]), ("size", [91, 128])),
+    ):
+        start = origins.of_published(published, "it")
+        for reason, (option, expected) in (("larger than 128 pixels", as_published), ("", as_asked)):
+            fields = [Field(name, "image", "input", (name,), {"resize": 128}, reason) for name in names]
+            (field,) = start.adapted(Schema((*fields, CLASS))).inputs
+            assert field.options[option] == expected
+
+
 def test_grey_is_read_as_rgb_and_many_channels_as_their_mean():
     published = original("imagenet_fourier")
     grey, rows = photos(1)
@@ -310,13 +322,14 @@ def test_pictures_are_learned_from_a_picture_model(tmp_path):
     for kind in "ab":
         (tmp_path / "data" / kind).mkdir(parents=True)
         for i in range(8):
-            picture = rng.integers(0, 128, (20, 20, 3), dtype=np.uint8) + (100 if kind == "a" else 0)
+            picture = rng.integers(0, 128, (150, 150, 3), dtype=np.uint8) + (100 if kind == "a" else 0)
             Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "data" / kind / f"{i}.png")
     folder = export_hub(hub("PerceiverForImageClassificationLearned"), tmp_path / "hub")
     run = train(tmp_path / "data", out=tmp_path / "run", config=TUNED, start=folder)
+    assert pv.load(run).schema["path"].options["side"] == hub("PerceiverForImageClassificationLearned").sizes.side
     (explanation,) = pv.load(run).explain([str(tmp_path / "data" / "a" / "0.png")])
     drawn = explanation.fields[0].shaded()
-    assert drawn.pixels.shape == (20, 20, 3)
+    assert drawn.pixels.shape == (150, 150, 3)
     assert drawn.weights.max() == 1
 
 

@@ -26,7 +26,8 @@ FILE_MODALITIES = frozenset(  # a string in a cell is the name of a file
 class Field:
     """A name, a modality, a role, one or more columns, and what its modality must know (`options`).
 
-    An option that is None is read off the train rows when a model is made. `reason` says why `inspect` reads it so.
+    An option that is None is read off the train rows when a model is made. `reason` says why `inspect` reads it so;
+    what a person said has none.
     """
 
     name: str

@@ -51,7 +51,7 @@ class EstimateFlow(Job[Pair]):
     """
 
     field = Field("pair", "image", "input", ("first", "second"))
-    target = Field("flow", "number", "target", ("flow_x", "flow_y"))
+    target = Field("flow_x, flow_y", "number", "target", ("flow_x", "flow_y"))
     wants = "pairs of pictures"
 
     def __init__(self, model: OpticalFlow, name: str):

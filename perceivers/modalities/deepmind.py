@@ -44,6 +44,11 @@ class Deepmind(Modality):
         return PerField(modules)
 
 
+def asked_side(field: Any) -> int | None:
+    """The `resize` of an image field, where a person asked for one: what was inferred is for models made new."""
+    return None if field.reason else field.options.get("resize")
+
+
 def source(field: Any) -> Source:
     """The parts of a field's source."""
     return SOURCES[field.options["source"]]

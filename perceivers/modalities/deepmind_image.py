@@ -19,7 +19,7 @@ from perceivers.core.inputs import join
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
 from perceivers.modalities.base import Part, Uniform, one_column, one_of, positive
-from perceivers.modalities.deepmind import Deepmind, check_sizes, check_source, source
+from perceivers.modalities.deepmind import Deepmind, asked_side, check_sizes, check_source, source
 from perceivers.modalities.image import Image, lit, moved
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
 from perceivers.published import pictures
@@ -63,12 +63,12 @@ class DeepmindImage(Deepmind):
         check_source(field)
 
     def adapt(self, origin: Any, fields: Sequence[Any]) -> list[Any]:
-        """An image's `resize` is the new side, where it has one."""
+        """An image's `resize` is the new side, where a person asked for one."""
 
         def adapted(field: Any) -> Any:
             own = {name: field.options[name] for name in ("max_pixels", "flip") if name in field.options}
             own |= {"channels": field.options.get("channels")}
-            own |= {"side": side} if (side := field.options.get("resize")) else {}
+            own |= {"side": side} if (side := asked_side(field)) else {}
             return replace(field, modality=self.name, options={**origin.options, **own})
 
         return [adapted(field) if field.modality == IMAGE.name else field for field in fields]

@@ -17,7 +17,7 @@ from perceivers.core.inputs import join
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
 from perceivers.modalities.base import Part, is_missing
-from perceivers.modalities.deepmind import Deepmind, check_sizes, check_source, source
+from perceivers.modalities.deepmind import Deepmind, asked_side, check_sizes, check_source, source
 from perceivers.modalities.image import Image
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
 from perceivers.published import flow
@@ -55,12 +55,12 @@ class DeepmindPair(Deepmind):
         check_source(field)
 
     def adapt(self, origin: Any, fields: Sequence[Any]) -> list[Any]:
-        """Two image fields, where there are no more, become one; `resize` of the first is the longer side."""
+        """Two image fields, where there are no more, become one; `resize` of the first is the longer side, if asked."""
         found = [field for field in fields if field.modality == IMAGE.name]
         if len(found) != 2:
             return list(fields)
         options, columns = dict(origin.options), tuple(column for field in found for column in field.columns)
-        if longest := found[0].options.get("resize"):
+        if longest := asked_side(found[0]):
             scale = longest / max(options["size"])
             options["size"] = [max(1, round(scale * side)) for side in options["size"]]
         pair = replace(found[0], name=" and ".join(columns), modality=self.name, columns=columns, options=options)
