@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from perceivers.data.schema import Field, Schema
 from perceivers.training.config import Config
 from perceivers.training.train import train
 
 TEXT, LABEL = "text", "language"
+MASKED = Schema(
+    tuple(Field(*of, (TEXT,)) for of in ((f"{TEXT}.masked", "masked", "input"), (TEXT, "masked", "target")))
+)
 STUDENT_T = {2: 12.71, 3: 4.30}  # of so many differences, for 95 %
 VALIDATION = 0.15  # of the labels
 START, ALONE = "start", "alone"
@@ -61,7 +65,7 @@ def run(plan: Plan, labelled: pl.DataFrame, runs: Path, store: Store, keep: Call
     that was cut off goes on.
     """
     frame = labelled.filter(pl.col("split") == "train").select(TEXT)
-    first = train(frame, out=runs / "pretraining-first", targets=[TEXT], config=plan.first)
+    first = train(frame, out=runs / "pretraining-first", schema=MASKED, config=plan.first)
     metrics = json.loads((first / "metrics.json").read_text())[TEXT]
     store["pretraining/first"] = {**metrics["bits_per_byte"], "n": metrics["n"], "texts": len(frame)}
     keep()
@@ -119,8 +123,8 @@ def section(store: Store, plan: Plan = PLAN) -> Iterator[str]:
     minutes, texts = f"{plan.first.minutes:.0f}", f"{first['texts']:,}"
     yield f"A model that fills masked bytes learned for {minutes} minutes from {texts} messages in twenty languages"
     yield f"without labels ({first['value']:.2f} bits a byte on {first['n']:,} of them, set aside). It is the start"
-    yield "(`--from`) for few labels, which language a message is in, against the same time from nothing; both are tested"
-    yield "on the same messages, which neither has read in any language. The gain is the mean over"
+    yield "(`--from`) for few labels, which language a message is in, against the same time from nothing; both are"
+    yield "tested on the same messages, which neither has read in any language. The gain is the mean over"
     yield f"{plan.seeds} draws of labels, with Student's interval of the differences."
     yield ""
     yield "| labels | from masked bytes | from nothing | gain (95 %) | logistic regression, same labels | slowest run |"
