@@ -129,6 +129,8 @@ def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
     """
     if not inputs:
         raise BadInput("nothing to predict: give a table, files, values, JSON rows, or - for stdin")
+    if _are_recordings(fields, inputs):
+        return _files(fields[0], inputs, "the command line")
     if len(inputs) == 1 and _is_source(inputs[0]):
         return sources.read(inputs[0])
     if all(text.lstrip().startswith("{") for text in inputs):
@@ -136,11 +138,27 @@ def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
     if source := next((text for text in inputs if _is_source(text)), None):
         raise BadInput(f"{source}: a table or folder is given alone, not with other inputs: predict one at a time")
     field = _only_field(fields, inputs[0])
-    if not field.names_files:
-        cells, root = [_value(text, field) for text in inputs], None
-    else:
-        cells, root = [str(_file(text, field)) for text in inputs], Path("/")
-    return Table(frame=pl.DataFrame({field.columns[0]: cells}), name="the command line", root=root)
+    if field.names_files:
+        return _files(field, inputs, "the command line")
+    return Table(pl.DataFrame({field.columns[0]: [_value(text, field) for text in inputs]}), "the command line", None)
+
+
+def _files(field: Field, names: Sequence[str], where: str) -> Table:
+    """A row for each file. Raises BadInput where one is not there."""
+    return Table(pl.DataFrame({field.columns[0]: [str(_file(name, field)) for name in names]}), where, Path("/"))
+
+
+def _are_recordings(fields: Sequence[Field], inputs: Sequence[str]) -> bool:
+    """Whether these are files of events, one a row, though they are tables: the model reads such files alone, and the
+    first has no column that would name them.
+    """
+    field = fields[0]
+    if len(fields) > 1 or field.modality != "events" or not field.names_files or not all(map(_is_file, inputs)):
+        return False
+    try:
+        return not _is_source(inputs[0]) or field.columns[0] not in sources.read(inputs[0]).frame.columns
+    except BadInput:  # it is damaged, which is said of its row
+        return True
 
 
 def _file(text: str, field: Field) -> Path:
@@ -180,13 +198,14 @@ def _is_file(text: str) -> bool:
 
 def values_as_table(fields: Sequence[Field], data: Any) -> Table:
     """What Python code gives: any source, or a list of values (texts, arrays, paths) of the only field."""
+    if isinstance(data, str | Path) and _are_recordings(fields, [str(data)]):
+        data = [data]
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
-        field, root = _only_field(fields, type(data[0]).__name__), None
+        field = _only_field(fields, type(data[0]).__name__)
         if field.names_files and all(isinstance(value, str | Path) for value in data):
-            cells, root = [str(_file(str(value), field)) for value in data], Path("/")
-        else:
-            cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
-        return replace(sources.read({field.columns[0]: cells}), name="the given values", root=root)
+            return _files(field, [str(value) for value in data], "the given values")
+        cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
+        return replace(sources.read({field.columns[0]: cells}), name="the given values", root=None)
     return sources.read(data)
 
 

@@ -20,6 +20,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key by which 2 comes before 10, as people expect of names."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
 def say(line: str) -> None:
     """A line on stderr: stdout carries results."""
     print(printable(line), file=sys.stderr, flush=True)

@@ -367,3 +367,13 @@ def test_baselines_count_events():
     assert chosen[1] == pytest.approx(np.median(np.diff(own[:, 0])))
     assert chosen[3:5] == pytest.approx([own[:, 1].mean(), own[:, 1].std()])
     assert np.isnan(found[5]).all()
+
+
+def test_a_row_of_other_columns_does_not_decide_how_all_are_read():
+    row = [{"time": 0.5, "unit": "a", "value": 1.0}, {"time": 0.7, "unit": "b", "value": 2.0}]
+    odd = [{"speed": 3.0, "weight": 1.0}]
+    field = field_of([odd, row, row, row])
+    assert (field.options["time"], field.options["unit"], field.options["values"]) == ("time", "unit", ["value"])
+    assert len(EVENTS.read(field, row)) == 2
+    with pytest.raises(Unreadable, match="no 'time' came among speed, weight"):
+        EVENTS.read(field, odd)

@@ -473,3 +473,8 @@ def test_a_first_line_of_data_is_noticed():
     frame = pl.DataFrame({"6.32e-03": RNG.normal(size=60), "18.0": RNG.normal(size=60), "name": ["a", "b"] * 30})
     assert "does the first line hold data" in notes(read(frame), "name")
     assert "first line" not in notes(read(frame.rename({"18.0": "age"})), "name")
+
+
+def test_classes_are_shown_in_the_order_that_people_expect():
+    table = read({"size": [3.5, 4.1, 2.2, 9.9] * 5, "kind": ["10", "9", "b 2", "b 10"] * 4 + ["b 10"] * 4})
+    assert "4: 9, 10, b 2, b 10" in describe(table, infer(table, ["kind"]))

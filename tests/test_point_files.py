@@ -280,7 +280,7 @@ DAMAGED = {
     "obj without anything": (lambda p: written(p / "a.obj", "# nothing\n"), "no points in it"),
     "words": (lambda p: written(p / "a.xyz", "one two three\n"), "damaged, cut short, or not xyz"),
     "two columns": (lambda p: written(p / "a.xyz", "1 2\n3 4\n"), "2 numbers a line came"),
-    "empty": (lambda p: written(p / "a.xyz", ""), "no points in it"),
+    "empty": (lambda p: written(p / "a.xyz", ""), "an empty file: export it anew, or take its row out"),
     "objects": (lambda p: objects(p / "a.npy"), "damaged, cut short, or not npy: it holds pickled objects"),
     "objects in npz": (lambda p: objects(p / "a.npz"), "damaged, cut short, or not npz: it holds pickled objects"),
     "npz of other arrays": (lambda p: others(p / "a.npz"), "holds a, b: expected an array named points"),

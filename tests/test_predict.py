@@ -1,12 +1,13 @@
 """What stands on the command line becomes rows."""
 
+import numpy as np
 import pytest
 
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput
 from perceivers.model import Model
-from perceivers.predict import inputs_as_table
+from perceivers.predict import inputs_as_table, values_as_table
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,19 @@ def test_a_table_that_is_missing_is_told_from_a_lone_value(model):
     ):
         with pytest.raises(BadInput, match=message):
             inputs_as_table(two.schema.inputs, [given])
+
+
+def test_files_of_events_are_rows_and_a_table_that_names_them_is_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("time,unit\n0.5,x\n")
+    np.savez(tmp_path / "b.npz", time=np.arange(3.0), unit=np.arange(3))
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "list.csv").write_text("spikes\na.csv\n")
+    spikes = Field("spikes", "events", "input", ("spikes",), {"files": True})
+    for given in (["a.csv"], ["a.csv", "b.npz"], ["empty.csv"]):
+        expected = [str(tmp_path / name) for name in given]
+        assert inputs_as_table([spikes], given).frame["spikes"].to_list() == expected
+    assert inputs_as_table([spikes], ["list.csv"]).frame["spikes"].to_list() == ["a.csv"]
+    assert values_as_table([spikes], "a.csv").frame["spikes"].to_list() == [str(tmp_path / "a.csv")]
+    with pytest.raises(BadInput, match=r"gone\.csv: no such file"):
+        inputs_as_table([spikes], ["gone.csv"])

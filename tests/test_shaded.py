@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from perceivers.data.schema import Field
 from perceivers.modalities import MODALITIES
+from perceivers.modalities.cloud import Scatter
+from perceivers.modalities.raster import Raster
 from perceivers.modalities.shaded import Curve, Passage, Picture, Plain, busiest, shades
 
 EVIL = "<script>alert('x')</script>"
@@ -93,3 +95,18 @@ def test_everything_can_be_drawn_for_a_page_and_for_a_picture():
 def test_shades_of_nothing_are_nothing():
     assert (shades(np.zeros(3)) == 0).all()
     np.testing.assert_allclose(shades(np.array([1.0, 2.0, 4.0])), [0.25, 0.5, 1])
+
+
+@pytest.mark.parametrize("kind", ["cloud", "raster"])
+def test_dots_and_strokes_have_the_colours_of_their_legend(kind):
+    weights = np.linspace(0, 1, 7)
+    if kind == "cloud":
+        shaded = Scatter(np.random.default_rng(0).normal(size=(7, 3)), weights)
+    else:
+        shaded = Raster(np.arange(7.0), np.zeros(7, int), np.ones(7), weights, ["a"], 7)
+    axes = Figure().add_axes((0, 0, 1, 1))
+    shaded.draw(axes)
+    for drawn in axes.collections:
+        found = np.unique(drawn.get_facecolor()[:, :3] if kind == "cloud" else drawn.get_color()[:, :3], axis=0)
+        np.testing.assert_allclose(found, np.unique(shaded.scale(weights), axis=0))
+    assert len(axes.collections) == (2 if kind == "cloud" else 1)

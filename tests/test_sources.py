@@ -534,3 +534,38 @@ def test_a_file_of_another_kind_inside_a_class_is_left_out_and_named(tmp_path):
     assert table.notes == (
         "files of another kind than most, image, are left out: 2: 'cat/readme.txt', 'dog/notes.mp3'",
     )
+
+
+def test_a_table_beside_folders_that_it_does_not_name_is_read_and_said(tmp_path):
+    for name in ("cat/a.txt", "dog/b.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("some words")
+    (tmp_path / "list.csv").write_text("a,b\n1,x\n2,y\n")
+    (note,) = read(tmp_path).notes
+    assert note.startswith(
+        "list.csv is read, not the folders beside it ('cat', 'dog'): to read these as classes, move "
+    )
+    (tmp_path / "list.csv").write_text("words,kind\ncat/a.txt,x\ndog/b.txt,y\n")
+    assert read(tmp_path).notes == ()
+
+
+def save(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        np.savez(path, **content)
+    else:
+        path.write_text(content)
+
+
+def test_files_of_arrays_go_with_the_kind_of_what_they_hold(tmp_path):
+    events = {"time": np.arange(3.0), "unit": np.arange(3)}
+    for name in ("a/1.npz", "b/2.npz", "b/3.npz"):
+        save(tmp_path / "spikes" / name, events)
+    save(tmp_path / "spikes/a/4.csv", "time,unit\n0.5,x\n")
+    assert read(tmp_path / "spikes").frame["path"].to_list() == ["a/1.npz", "a/4.csv", "b/2.npz", "b/3.npz"]
+    for name in ("a/1.npz", "b/2.npz"):
+        save(tmp_path / "volumes" / name, {"scan": np.zeros((3, 4, 5))})
+    save(tmp_path / "volumes/a/notes.csv", "time,unit\n0.5,x\n")
+    table = read(tmp_path / "volumes")
+    assert table.frame["path"].to_list() == ["a/1.npz", "b/2.npz"]
+    assert table.notes == ("files of another kind than most, array, are left out: 1: 'a/notes.csv'",)

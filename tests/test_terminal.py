@@ -1,4 +1,4 @@
-from perceivers.terminal import printable, say
+from perceivers.terminal import natural, printable, say
 
 
 def test_nothing_in_a_line_steers_a_terminal(capsys):
@@ -14,3 +14,8 @@ def test_nothing_in_a_line_steers_a_terminal(capsys):
 def test_ordinary_lines_stay_as_they_are():
     for line in ("", "a.csv, row 3: 'x'", "café – 東京 👩\u200d🚀"):
         assert printable(line) == line
+
+
+def test_names_are_in_the_order_that_people_expect():
+    names = ["10", "9", "a 2", "a 10", "01", "1", "-1", "b", "", "2 a", "2"]
+    assert sorted(names, key=natural) == ["", "01", "1", "2", "2 a", "9", "10", "-1", "a 2", "a 10", "b"]

@@ -68,7 +68,7 @@ def _sounds(paths: list[Path]) -> Reading:
     return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
 
 
-def _arrays(paths: list[Path]) -> Reading:
+def read_arrays(paths: list[Path]) -> Reading:
     """By the names of arrays in npz files, clouds or events; by the headers series of rank 1 and 2, else arrays."""
     if not any(path.suffix.lower() == ".npy" for path in paths[:OPENED]):
         names = _opened(paths)
@@ -171,5 +171,5 @@ FILES = {
     "video": _films,
     "points": _points,
     "text": _texts,
-    "array": _arrays,
+    "array": read_arrays,
 }

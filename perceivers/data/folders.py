@@ -11,6 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from perceivers import clips
+from perceivers.data.file_kinds import read_arrays
 from perceivers.errors import BadInput
 
 # The modality of a file by its ending.
@@ -68,7 +69,7 @@ def list_files(folder: Path) -> Files:
     if not rows:
         found = f"only files that end with {left.endings}" if left.unknown else "an empty folder"
         raise BadInput(f"{folder}: {found}: expected class/name.ext (png, jpg, txt …), or one table")
-    rows = left.strange(rows)
+    rows = left.strange(folder, rows)
     return Files(pl.DataFrame(rows), left.notes)
 
 
@@ -88,9 +89,9 @@ class Left:
         for folder in folders:
             self.loose += sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
-    def strange(self, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    def strange(self, root: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
         """The rows of the kind of file that most are: a readme among pictures is no picture that cannot be read."""
-        kinds = [MODALITY_OF[Path(row["path"]).suffix.lower()] for row in rows]
+        kinds = _kinds([root / row["path"] for row in rows])
         self.kind = Counter(kinds).most_common(1)[0][0]
         self.others = [row["path"] for row, kind in zip(rows, kinds, strict=True) if kind != self.kind]
         return [row for row, kind in zip(rows, kinds, strict=True) if kind == self.kind]
@@ -118,6 +119,21 @@ class Left:
             first = min(self.names).name
             notes.append(f"names that are not UTF-8 are left out: {len(self.names):,}, {first!r} among them")
         return tuple(notes)
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the subfolders that hold files whose ending is known."""
+    left = Left()
+    return [kind.name for kind in _subfolders(folder, folder, left) if next(_known(kind, folder, left), None)]
+
+
+def _kinds(paths: list[Path]) -> list[str]:
+    """What each file is by its ending; arrays are what most of them hold, where files of other kinds are there too."""
+    kinds = [MODALITY_OF[path.suffix.lower()] for path in paths]
+    if len({*kinds}) > 1 and "array" in kinds:
+        held = read_arrays([path for path, kind in zip(paths, kinds, strict=True) if kind == "array"]).modality
+        kinds = [str(held) if kind == "array" else kind for kind in kinds]
+    return kinds
 
 
 def _named(names: list[str]) -> str:

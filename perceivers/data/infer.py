@@ -22,7 +22,7 @@ from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, col
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
-from perceivers.terminal import counted, printable
+from perceivers.terminal import counted, natural, printable
 
 __all__ = ["check", "describe", "infer", "nearest", "warnings"]
 
@@ -263,8 +263,8 @@ def _shown(cells: pl.Series, field: Field) -> str:
     if field.modality == "number" and (cells.dtype != pl.String or field.options.get("date") is True):
         return f"{_number(cells.min())} … {_number(cells.max())}"
     if field.modality == "category" and not cells.dtype.is_nested():
-        counts = cells.value_counts().sort(["count", cells.name], descending=[True, False])
-        return f"{len(counts):,}: {', '.join(map(_category, counts[cells.name].head(8)))}"
+        names = sorted(map(str, cells.unique().to_list()), key=natural)
+        return f"{len(names):,}: {', '.join(map(_category, names[:8]))}"
     return f"e.g. {' '.join(str(cells.head(1).to_list()[0]).split())}"
 
 
@@ -289,9 +289,9 @@ def _span(lengths: pl.Series) -> str:
     return f"{low}" if low == high else f"{low} … {high}"
 
 
-def _category(value: Any) -> str:
+def _category(name: str) -> str:
     """As it is, in quotes where blanks around it would not be seen."""
-    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
+    return repr(name) if name != name.strip() else name
 
 
 def _number(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,7 +156,10 @@ class Column:
             raise Unreadable(self._at(row, wrong))
 
     def _at(self, row: int, message: str) -> str:
-        return f"{self.table.name}, row {row + 1}, {self.field.name}: {message}"
+        """Where it is: the table, the row, the field, and the file where the message does not name it."""
+        cell = self.cells[row]
+        unnamed = self.field.names_files and isinstance(cell, str) and PurePath(cell).name not in message
+        return f"{self.table.name}, row {row + 1}, {self.field.name}: {f'{cell}: ' if unnamed else ''}{message}"
 
     def size(self, row: int) -> int:
         try:

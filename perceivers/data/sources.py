@@ -6,6 +6,7 @@ Not concerned with what the columns mean (`infer.py`), nor with opening the file
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ FORMATS = {
 }
 DAYS = (-719_162, 2_932_896)  # of the years 1 to 9999, from 1970 on
 TABLE_SUFFIXES = frozenset(FORMATS)
+FIRST = 5  # cells of a column that are looked at for names of files
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,30 @@ def _read_folder(folder: Path) -> Table:
         names = ", ".join(p.name for p in tables[:5])
         raise BadInput(f"{folder}: holds {len(tables)} tables ({names}): name the one to read")
     if tables:
-        return _read_path(tables[0])
+        return _beside(_read_path(tables[0]), folder, tables[0].name)
     files = folders.list_files(folder)
     targets = ("class",) if "class" in files.frame.columns else ()
     return Table(files.frame, str(folder), folder, targets, notes=files.notes)
+
+
+def _beside(table: Table, folder: Path, name: str) -> Table:
+    """The table of a folder, with a note where it names no files of the class folders beside it: they are not read."""
+    if any(_names_a_file(table.frame[column], folder) for column in table.frame.columns):
+        return table
+    if not (classes := folders.class_folders(folder)):
+        return table
+    named = ", ".join(map(repr, classes[:5])) + (" …" if len(classes) > 5 else "")
+    note = f"{name} is read, not the folders beside it ({named}): to read these as classes, move {name} out of {folder}"
+    return replace(table, notes=(*table.notes, note))
+
+
+def _names_a_file(cells: pl.Series, folder: Path) -> bool:
+    if cells.dtype != pl.String:
+        return False
+    for cell in cells.drop_nulls().head(FIRST).to_list():
+        with suppress(Unreadable):
+            return bool(resolve(folder, cell))
+    return False
 
 
 def _checked(table: Table) -> Table:

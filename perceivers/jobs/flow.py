@@ -3,7 +3,6 @@
 Not concerned with neighbourhoods and tiles (`published/flow.py`), nor with formats of flow (`flow_files.py`).
 """
 
-import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from perceivers.modalities.shaded import Picture, shades
 from perceivers.predict import inputs_as_table, values_as_table
 from perceivers.published import flow
 from perceivers.published.models import OpticalFlow
+from perceivers.terminal import natural
 
 ASKED = 16  # rows and columns of the pixels that are asked where they look
 GIVE = "give two, the first frame and the second; or a folder of frames; or a table with the columns 'first', 'second'"
@@ -87,7 +87,7 @@ class EstimateFlow(Job[Pair]):
         if not (table.root and "path" in columns and columns <= {"path", "class", "split"}):
             return table
         paths = table.frame["path"].to_list()
-        frames = sorted((path for path in paths if are_pictures([path])), key=_natural)
+        frames = sorted((path for path in paths if are_pictures([path])), key=natural)
         pairs = [(a, b) for a, b in pairwise(frames) if Path(a).parent == Path(b).parent]
         if not pairs:
             raise BadInput(f"{table.name}: no folder in it holds two pictures: {GIVE}")
@@ -150,8 +150,3 @@ def _summary(found: Float[np.ndarray, "h w 2"]) -> dict[str, float]:
     x, y = found.reshape(-1, 2).mean(0, dtype=np.float64).tolist()
     lengths = np.linalg.norm(found, axis=-1)
     return {"flow_x": x, "flow_y": y, "flow_length": float(lengths.mean()), "flow_longest": float(lengths.max())}
-
-
-def _natural(path: str) -> list[str | int]:
-    """A key by which frame 2 comes before frame 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]

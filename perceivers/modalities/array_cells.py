@@ -81,8 +81,10 @@ def _load(path: Path, key: str | None) -> np.ndarray:
     """The array of an npy file, or one of an npz file; nothing that is pickled."""
     try:
         if path.suffix.lower() == ".npz" and len(names := array_names(path)) != 1 and key not in names:
+            if not names:
+                raise ValueError("no arrays in it: save it anew, or take its row out")
             which = f"no array {key!r}" if key is not None else f"{len(names)} arrays"
-            raise ValueError(f"{which} in it: name one as `key` in the schema: {', '.join(names[:10]) or 'none'}")
+            raise ValueError(f"{which} in it: name one as `key` in the schema: {', '.join(names[:10])}")
         return _checked(read_array(path, key if path.suffix.lower() == ".npz" else None))
     except (OSError, ValueError) as error:
         raise Unreadable(f"{path}: cannot be read as an array of numbers: {error}") from error

@@ -35,6 +35,7 @@ from perceivers.modalities.base import (
     one_column,
     one_of,
 )
+from perceivers.terminal import natural
 
 UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
 LABEL_SMOOTHING = 0.05
@@ -65,7 +66,7 @@ class Category(Modality):
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
         self.check(field)
         found = Counter(one for cell in cells for one in _readable(field, cell))
-        options: dict[str, Any] = {"categories": _given(field) or sorted(found)}
+        options: dict[str, Any] = {"categories": _given(field) or sorted(found, key=natural)}
         if field.role != "target":
             return options
         if len(found) < (2 if field.options["labels"] == "one" else 1):

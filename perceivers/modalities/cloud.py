@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from perceivers.modalities.shaded import COLOUR, TALL, Shaded
+from perceivers.modalities.shaded import COLOUR, TALL, Shaded, marked
 
 SIDE, GAP = 130, 20  # of a view in an SVG, and between the two
 LEAST = 0.05  # of the weights that are shown in colour
@@ -57,7 +57,7 @@ class Scatter(Shaded):
     def draw(self, axes: Any) -> None:
         axes.axis("off")
         axes.set_aspect("equal")
-        colours = 0.35 + self.weights[:, None] * (np.array(COLOUR) / 255 - 0.35)
+        colours = marked(self.weights)
         for i, (right, up, depth) in enumerate(SIDES):
             order = np.argsort(self.points[:, depth])
             x, y = self.points[order, right] + 2.3 * i, self.points[order, up]
@@ -66,6 +66,9 @@ class Scatter(Shaded):
 
     def height(self, width: float) -> float:
         return min(TALL, width / 2)
+
+    def scale(self, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        return marked(weights)
 
 
 def coloured(

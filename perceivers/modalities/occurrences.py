@@ -59,12 +59,15 @@ def find_layout(
     rows: Sequence[Columns], time: str | None, unit: str | bool | None, values: Sequence[str] | None
 ) -> Layout:
     """The layout of rows that have events: by names where they are given or usual, else the first column is the time,
-    the first of words, or else the second, the unit, and the values are all others that are numbers.
+    the first of words, or else the second, the unit, and the values are all others that are numbers. A column counts
+    that is in half as many rows as the most frequent one: one row of another kind does not decide how all are read.
     """
-    kinds: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     for columns in rows:
         for name, column in columns.items():
-            kinds.setdefault(name, set()).add(_kind(column))
+            found.setdefault(name, []).append(_kind(column))
+    most = max(map(len, found.values()))
+    kinds = {name: {*of} for name, of in found.items() if 2 * len(of) >= most}
     time = time or next((name for name in kinds if name.lower() in TIME_NAMES), next(iter(kinds)))
     others = [name for name in kinds if name != time]
     if unit is None:

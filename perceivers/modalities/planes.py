@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from perceivers.modalities.shaded import Picture, Shaded, shades
+from perceivers.modalities.shaded import FONT, TALL, Picture, Shaded, shades
 
-SIDE, GAP, LINE = 150, 12, 14  # of a plane in an SVG, between two, and the height of what stands below it
+SIDE, GAP, LINE = 150, 12, 14  # of a plane in an SVG, between two, and the height of a line below it
 MOST_PLANES, MOST_CELLS = 3, 300  # along a side: of longer ones, every so many elements is drawn
 LONGEST = 3  # times as long as wide: thinner planes are stretched
 BRIGHTEST = 225  # of numbers; what is missing is white
@@ -24,7 +24,7 @@ BRIGHTEST = 225  # of numbers; what is missing is white
 
 @dataclass(frozen=True)
 class Planes(Shaded):
-    """Planes in a row, each with a line that says what it is."""
+    """Planes in a row, each with one line or two that say what it is."""
 
     planes: Sequence[Picture]
     titles: Sequence[str]
@@ -42,8 +42,7 @@ class Planes(Shaded):
         return cls(pictures, [title for title, _, _ in found])
 
     def html(self) -> str:
-        height = SIDE + LINE
-        width = len(self.planes) * (SIDE + GAP) - GAP
+        height, width = self._tallest + 2 * LINE, self._width
         drawn = "".join(self._svg(i * (SIDE + GAP), *pair) for i, pair in enumerate(self._pairs()))
         return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="an array">{drawn}</svg>'
 
@@ -54,9 +53,22 @@ class Planes(Shaded):
             w, h = _drawn_size(*plane.weights.shape)
             left = i * (SIDE + GAP)
             axes.imshow(plane.blended(), extent=(left, left + w, -h, 0), interpolation="nearest", aspect="equal")
-            axes.text(left, -h - LINE, title[:40], fontsize=5, parse_math=False)
-        axes.set_xlim(0, len(self.planes) * (SIDE + GAP) - GAP)
-        axes.set_ylim(-SIDE - LINE, 0)
+            below = {"xytext": (0, -2), "textcoords": "offset points", "va": "top"}
+            axes.annotate(title, (left, -h), fontsize=FONT - 1, parse_math=False, **below)
+        axes.set_xlim(0, self._width)
+        axes.set_ylim(-self._tallest, 0)
+        axes.set_anchor("NW")
+
+    def height(self, width: float) -> float:
+        return min(TALL, width * self._tallest / self._width)
+
+    @property
+    def _width(self) -> int:
+        return len(self.planes) * (SIDE + GAP) - GAP
+
+    @property
+    def _tallest(self) -> float:
+        return max(_drawn_size(*plane.weights.shape)[1] for plane in self.planes)
 
     def _pairs(self) -> Sequence[tuple[Picture, str]]:
         return list(zip(self.planes, self.titles, strict=True))
@@ -69,7 +81,10 @@ class Planes(Shaded):
         Image.fromarray(plane.blended()).save(buffer, "PNG")
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
         shown = f'preserveAspectRatio="none" style="image-rendering: pixelated" href="data:image/png;base64,{data}"'
-        text = f'<text x="{left}" y="{h + LINE - 3:.1f}" font-size="9" fill="currentColor">{html.escape(title)}</text>'
+        text = "".join(
+            f'<text x="{left}" y="{h + LINE * i - 3:.1f}" font-size="11" fill="currentColor">{html.escape(line)}</text>'
+            for i, line in enumerate(title.split("\n"), start=1)
+        )
         return f'<image x="{left}" width="{w:.1f}" height="{h:.1f}" {shown}/>{text}'
 
 
@@ -86,7 +101,8 @@ def _of_line(array: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " n"], 
 
 def _of_plane(array: Float[np.ndarray, "h w k"], weights: Float[np.ndarray, "h w"], axes: Sequence[str]) -> list[Plane]:
     k = array.shape[-1]
-    titles = [f"{axes[0]} ↓ {axes[1]} →{f', channel {i + 1} of {k}' if k > 1 else ''}" for i in range(k)]
+    title = f"{axes[0]} ↓ {axes[1]} →"
+    titles = [f"{title}\nchannel {i + 1} of {k}" if k > 1 else title for i in range(k)]
     return [(title, array[..., i], weights) for i, title in enumerate(titles[:MOST_PLANES])]
 
 
@@ -97,7 +113,7 @@ def _of_space(array: Float[np.ndarray, "*s k"], weights: Float[np.ndarray, "*s"]
         others = tuple(axis for axis in space if axis not in pair)
         rest = axes[others[0]] if len(others) == 1 else f"{len(others)} others"
         largest = np.max(np.where(np.isnan(array), -np.inf, array), axis=(*others, len(axes)))
-        title = f"{axes[pair[0]]} ↓ {axes[pair[1]]} →, largest over {rest}"
+        title = f"{axes[pair[0]]} ↓ {axes[pair[1]]} →\nlargest over {rest}"
         found.append((title, np.where(np.isinf(largest), np.nan, largest), shades(weights.sum(axis=others))))
     return found
 

@@ -20,6 +20,7 @@ from perceivers.modalities.base import is_missing
 from perceivers.modalities.las import read_las
 from perceivers.modalities.off import read_off
 from perceivers.modalities.pcd import read_pcd
+from perceivers.terminal import counted
 
 SAMPLED = 8_192  # points of a mesh
 MOST_POINTS = 50_000_000  # of a file: above it, memory would not hold what is made of them
@@ -56,6 +57,8 @@ def read(cell: Any) -> Cloud | None:
 def _opened(cell: Path, reader: Callable[[Path], Cloud]) -> Cloud:
     """What a reader makes of a file. Raises Unreadable, whatever the reader raised."""
     try:
+        if not cell.stat().st_size:
+            raise Unreadable("an empty file: export it anew, or take its row out")
         return _checked(reader(cell))
     except Unreadable as error:
         raise Unreadable(f"{cell}: {error}") from error
@@ -66,7 +69,7 @@ def _opened(cell: Path, reader: Callable[[Path], Cloud]) -> Cloud:
     except MemoryError as error:
         raise Unreadable(f"{cell}: declares more points than memory holds: its header is damaged") from error
     except Exception as error:  # every library has errors of its own
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
         raise Unreadable(
             f"{cell}: damaged, cut short, or not {cell.suffix.lower()[1:]}: {reason}: export it anew"
         ) from error
@@ -89,13 +92,13 @@ def _checked(cloud: Cloud) -> Cloud:
     """The same cloud, if it can be used."""
     count = len(cloud.points)
     if not count:
-        raise Unreadable("no points in it")
+        raise Unreadable("no points in it: take its row out")
     if count > MOST_POINTS:
         raise Unreadable(f"{count:,} points, more than {MOST_POINTS:,}: thin it out first")
     for name, values in {"a coordinate": cloud.points, **cloud.features}.items():
         wrong = ~np.isfinite(values).reshape(count, -1).all(1)
         if wrong.any():
-            such = f"{wrong.sum():,} such points"
+            such = counted(int(wrong.sum()), "such point")
             raise Unreadable(f"point {wrong.argmax() + 1}: {name} is not a finite number ({such}): take them out")
     return cloud
 
@@ -111,7 +114,7 @@ def _columns(cell: Any) -> Cloud:
     except (TypeError, ValueError) as error:
         raise Unreadable("points must be rows of numbers, all of one length, none missing") from error
     if not array.size:
-        raise Unreadable("no points in it")
+        raise Unreadable("no points in it: take its row out")
     if array.ndim != 2 or array.shape[1] < 2:
         shape = " × ".join(str(n) for n in array.shape)
         raise Unreadable(f"an array of {shape} came, expected a row for each point: x, y, z and features")
@@ -194,7 +197,7 @@ def _xyz(path: Path) -> Cloud:
         lines = _told(file)
         first = next(lines, None)
         if first is None:
-            raise Unreadable("no points in it")
+            raise Unreadable("no points in it: take its row out")
         rows = np.loadtxt(chain([first], lines), ndmin=2, comments=None, max_rows=MOST_POINTS + 1)
     if len(rows) and rows.shape[1] < 3:
         raise Unreadable(f"{rows.shape[1]} numbers a line came, expected x y z and features")

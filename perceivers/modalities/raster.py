@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from perceivers.modalities.shaded import COLOUR, Shaded
+from perceivers.modalities.shaded import COLOUR, Shaded, marked
 
 WIDTH, LEFT, LINE = 300, 60, 12  # of an SVG: the marks, their names on the left, the height of a unit's line
 MOST_UNITS, MOST_MARKS, NAME = 10, 800, 10
@@ -86,10 +86,13 @@ class Raster(Shaded):
         axes.spines[["top", "left", "right"]].set_visible(False)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
-        colours = 0.35 + self.weights[:, None] * (np.array(COLOUR) / 255 - 0.35)
+        colours = marked(self.weights)
         axes.vlines(self.times, -self.lines - 1, -self.lines - 1 + 0.9 * self.heights, colors=colours, linewidth=1)
         for i, name in enumerate(self.names):
             axes.text(-0.01, -i - 0.6, name[:NAME], transform=axes.get_yaxis_transform(), fontsize=7, ha="right")
+
+    def scale(self, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        return marked(weights)
 
 
 def _colour(weight: float) -> str:

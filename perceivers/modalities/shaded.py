@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLOUR = (255, 106, 0)
 STRENGTH = 0.75  # how much of the colour covers what is shaded fully
+MARK = 0.35  # the grey of dots and strokes without weight
 LEVELS = 8  # shades of text
 SIDE = 160  # pixels of a page that a picture takes
 FONT, GREY = 9, "#5b6472"  # of what is written on axes: its size in points, and the colour beside values
@@ -44,6 +45,10 @@ class Shaded(ABC):
     def height(self, width: float) -> float:
         """Inches that a drawing of that width takes, at most `TALL`."""
         return 1.5
+
+    def scale(self, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        """The colours of such weights on axes, for a legend; as it stands, the colour laid over white."""
+        return 1 - STRENGTH * weights[:, None] * (1 - np.array(COLOUR) / 255)
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,11 @@ def shades(weights: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     """Weights as shades: 0 stays 0, the largest of them is 1."""
     highest = weights.max(initial=0.0)
     return weights / highest if highest > 0 else weights
+
+
+def marked(weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+    """The colours of dots and strokes with such weights: they are coloured themselves."""
+    return MARK + weights[:, None] * (np.array(COLOUR) / 255 - MARK)
 
 
 def busiest(weights: Float[np.ndarray, " n"], length: int) -> int:

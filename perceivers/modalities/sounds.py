@@ -199,7 +199,8 @@ def _decode(path: Path, file: Any, frames: int) -> Iterator[Float[np.ndarray, "k
         try:
             samples = file.read(min(frames, file.frames - count), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise Unreadable(f"{path}: damaged or cut short: {error.error_string.rstrip('.')}") from error
+            reason = error.error_string.removeprefix("Error : ").rstrip(".")
+            raise Unreadable(f"{path}: damaged or cut short: {reason}: copy it anew") from error
         if not len(samples):
             break
         if not np.isfinite(samples).all():
@@ -209,7 +210,7 @@ def _decode(path: Path, file: Any, frames: int) -> Iterator[Float[np.ndarray, "k
             break
         yield samples
     if count < max(1, least):
-        raise Unreadable(f"{path}: cut short: {file.frames:,} samples are declared, {count:,} are there")
+        raise Unreadable(f"{path}: cut short: {file.frames:,} samples are declared, {count:,} are there: copy it anew")
 
 
 def _from_array(cell: Any) -> Rows | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceivers.explain import Explanation
-from perceivers.modalities.shaded import COLOUR, STRENGTH, Plain
+from perceivers.modalities.shaded import COLOUR, Plain
 from perceivers.report import looks
 
 # Inches. A picture is drawn at given places, so that what is written inside of drawings knows its size.
@@ -114,15 +114,21 @@ def _legend(figure: Any, panels: Sequence[Panel]) -> None:
         for x, colour, text in ((0, BLUE, "share of the answer, and what it changes"), (3.1, ORANGE, "attention")):
             axes.barh(0.45, 0.16, 0.14, left=x, color=colour)
             axes.text(x + 0.24, 0.45, text, va="center", fontsize=9, color=INK)
-    if any(panel.drawings for panel in panels):
-        shades = np.linspace(0, STRENGTH, 64)[None, :, None]
-        scale = 1 - shades * (1 - np.array(ORANGE))
-        axes.imshow(scale, extent=(6.2, 7.6, 0.38, 0.52), aspect="auto", interpolation="nearest")
+    if scales := _scales(panels):
+        for i, colours in enumerate(scales):
+            low, high = (0.38 + 0.14 * end / len(scales) for end in (i, i + 0.8))
+            axes.imshow(colours[None], extent=(6.2, 7.6, low, high), aspect="auto", interpolation="nearest")
         axes.text(6.1, 0.45, "no attention", va="center", ha="right", fontsize=9, color=INK)
         axes.text(7.7, 0.45, "the most in its field", va="center", fontsize=9, color=INK)
         axes.set(xlim=(0, WIDTH - 2 * MARGIN), ylim=(0, FOOT - 0.2))
     if meanings := dict.fromkeys(text for panel in panels if panel.lines and (text := looks.change_means(panel.e))):
         axes.text(0, 0.12, "; ".join(meanings), va="center", fontsize=8, color=GREY)
+
+
+def _scales(panels: Sequence[Panel]) -> list[np.ndarray]:
+    """The colours (64 3) from no attention to the most, of each way in which something is shaded."""
+    found = [shaded.scale(np.linspace(0, 1, 64)) for panel in panels for _, shaded in panel.drawings]
+    return list({colours.tobytes(): colours for colours in found}.values())
 
 
 def _place(figure: Any, left: float, top: float, width: float, height: float) -> Any:

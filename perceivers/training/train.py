@@ -123,7 +123,12 @@ def train(
     message = f"stopped; started again, the same command goes on in {out}"
     with kernels.plain(), Signals(message) as signals:  # a choice by the clock would differ when it goes on
         table = sources.read(data)
-        schema = open_schema(table, targets, group, time_column, schema, series, horizon)
+        try:
+            schema = open_schema(table, targets, group, time_column, schema, series, horizon)
+        except BadInput:
+            for note in table.notes:
+                say(f"note: {note}")
+            raise
         schema = origin.adapted(schema) if origin else schema
         files = named_files(table, (*schema.inputs, *schema.targets))
         folder = RunFolder(out, _asked(table, schema, config, parts, origin), began, files)
