@@ -17,6 +17,7 @@ from perceivers.commands.export import export
 from perceivers.commands.inspect import inspect
 from perceivers.commands.models import models
 from perceivers.commands.options import STDIN
+from perceivers.commands.plan import plan
 from perceivers.commands.predict import predict
 from perceivers.commands.train import train
 from perceivers.errors import BadInput, Failed, Stopped, Unreadable
@@ -33,6 +34,7 @@ for _command in (inspect, train, evaluate, models, export):
     app.command(_command)
 app.command(bench, usage="Usage: perceivers bench [OPTIONS] [WHAT...]")
 app.command(explain, usage="Usage: perceivers explain [OPTIONS] MODEL INPUT...")
+app.command(plan, usage="Usage: perceivers plan [OPTIONS] DATA | MODEL [INPUT...]")
 app.command(predict, usage="Usage: perceivers predict [OPTIONS] MODEL INPUT...")
 
 

@@ -13,16 +13,9 @@ from torch import Tensor, nn
 from perceivers.bench.works import CHUNKS
 from perceivers.published import PRESETS, export_hub
 from perceivers.published.models import make
-from perceivers.published.presets import (
-    AutoencoderSizes,
-    ConvSizes,
-    FlowSizes,
-    FourierSizes,
-    LanguageSizes,
-    LearnedSizes,
-    Sizes,
-)
+from perceivers.published.presets import AutoencoderSizes, Sizes
 from perceivers.published.sources import HUB
+from perceivers.published.untrained import example
 
 MODEL, EXAMPLE = "model", "example.pt"
 
@@ -34,7 +27,7 @@ def write(name: str, folder: Path) -> None:
     model = make(sizes, HUB)
     randomise(model)
     export_hub(model, folder / MODEL)
-    torch.save(example(sizes), folder / EXAMPLE)
+    torch.save(given(sizes), folder / EXAMPLE)
 
 
 def randomise(model: nn.Module) -> None:
@@ -49,21 +42,13 @@ def randomise(model: nn.Module) -> None:
                 tensor.add_(0.1 * torch.randn_like(tensor))
 
 
-def example(sizes: Sizes) -> tuple[Tensor, ...]:
-    """One random example."""
-    match sizes:
-        case LanguageSizes():
-            length = sizes.length
-            return torch.randint(sizes.vocabulary, (1, length)), torch.arange(length)[None] < length * 3 // 4
-        case FlowSizes():
-            return (torch.rand(1, 2, sizes.patch_channels, *sizes.image_size) * 2 - 1,)
-        case AutoencoderSizes():
-            video = torch.rand(1, sizes.num_frames, 3, *sizes.frame_size)
-            pixels = sizes.num_frames * sizes.frame_size[0] * sizes.frame_size[1]
-            points = (torch.arange(size).tensor_split(CHUNKS)[0] for size in (sizes.audio_patches, pixels))
-            return video, torch.rand(1, sizes.audio_samples) * 2 - 1, *points
-        case FourierSizes() | LearnedSizes() | ConvSizes():
-            return (torch.randn(1, 3, sizes.side, sizes.side),)
+def given(sizes: Sizes) -> tuple[Tensor, ...]:
+    """A random example; of a clip the points of one chunk with it."""
+    if not isinstance(sizes, AutoencoderSizes):
+        return example(sizes)
+    pixels = sizes.num_frames * sizes.frame_size[0] * sizes.frame_size[1]
+    points = (torch.arange(size).tensor_split(CHUNKS)[0] for size in (sizes.audio_patches, pixels))
+    return (*example(sizes), *points)
 
 
 if __name__ == "__main__":

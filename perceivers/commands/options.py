@@ -1,6 +1,6 @@
 """Arguments that several commands share, described once. Not concerned with what a command does with them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -25,3 +25,11 @@ Series = Annotated[
 ]
 Horizon = Annotated[int | None, Parameter(help="A long table: forecast so many steps of the target.")]
 Json = Annotated[bool, Parameter(name="json", help="Print JSON.")]
+Kernels = Annotated[
+    Literal["auto", "plain"],
+    Parameter(help="auto: the fastest products and attentions that a short trial finds here; plain: torch's own."),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bf16"],
+    Parameter(help="Of the model's products; auto: bf16 where this machine multiplies it faster by a third."),
+]

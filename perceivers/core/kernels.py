@@ -7,10 +7,11 @@ apart.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,7 +32,18 @@ TRIED_ROWS, TRIED_HEADS, TRIED_KEYS, TRIALS = 512, 2, 2048, 3
 # A block of an attention's weights: two megabytes, the cache of a core.
 BLOCK_QUERIES, BLOCK_KEYS = 512, 1024
 
+
+class Decision(NamedTuple):
+    """A product or an attention by its kind and sizes, the kernel that it took, and why."""
+
+    shape: str
+    kernel: str
+    why: str
+
+
 _chosen: dict[str, str] = {}
+_tried: dict[str, dict[str, float]] = {}
+_noted: Counter[Decision] | None = None
 _plain = False
 
 
@@ -60,18 +72,56 @@ def use(choices: Mapping[str, str]) -> None:
     _chosen.update(choices)
 
 
+@contextmanager
+def decisions() -> Iterator[Counter[Decision]]:
+    """How each product and attention inside was decided upon, and how often."""
+    global _noted
+    before, _noted = _noted, Counter()
+    try:
+        yield _noted
+    finally:
+        _noted = before
+
+
+def tried() -> dict[str, dict[str, float]]:
+    """The seconds of each kernel for the shapes that were tried in this process."""
+    return {shape: dict(times) for shape, times in _tried.items()}
+
+
 def fast(*arrays: Tensor) -> bool:
     """Whether kernels may be chosen for these: no gradients, no autocast, values on a CPU."""
-    if _plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-        return False
+    return not _unchosen(*arrays)
+
+
+def _unchosen(*arrays: Tensor) -> str:
+    """Why no kernel may be chosen for these; nothing where one may."""
     grad = torch.is_grad_enabled()
-    return all(array.device.type == "cpu" and not (grad and array.requires_grad) for array in arrays)
+    if _plain:
+        return "plain products are asked for"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    if torch.compiler.is_compiling() or any(array.device.type != "cpu" for array in arrays):
+        return "not on a CPU"
+    return "gradients" if any(grad and array.requires_grad for array in arrays) else ""
+
+
+def _unsuited(multiply_adds: int, *arrays: Tensor) -> str:
+    """Why a product of these is torch's own; nothing where a kernel is chosen. The last array is a weight."""
+    if multiply_adds < SMALL_PRODUCT:
+        return "small"
+    return _unchosen(*arrays) or ("" if arrays[-1].dtype in _onednn_types() else "oneDNN has none here")
+
+
+def _note(shape: str, kernel: str, why: str) -> None:
+    if _noted is not None:
+        _noted[Decision(shape, kernel, why)] += 1
 
 
 def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | None = None) -> Float[Tensor, "*s d"]:
     """A linear layer, and the activation behind it, by the kernel that fits the size. `x` is cast to the weights."""
     weight, bias = layer.weight, layer.bias
-    if x.numel() * len(weight) < SMALL_PRODUCT or not fast(x, weight) or weight.dtype not in _onednn_types():
+    if why := _unsuited(x.numel() * len(weight), x, weight):
+        _note(f"product {_rows(x)}×{x.shape[-1]}→{len(weight)}", "plain", why)
         y = layer(_cast(x, weight))
         return y if activation is None else activation(y)
     x = x.to(weight.dtype)
@@ -88,7 +138,8 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
     """Several linear layers of one array. With gradients as one product: the array is read and differentiated once."""
     weights = [layer.weight for layer in layers]
     outputs = sum(map(len, weights))
-    if x.numel() * outputs < SMALL_PRODUCT or not fast(x, *weights) or weights[0].dtype not in _onednn_types():
+    if why := _unsuited(x.numel() * outputs, x, *weights):
+        _note(f"projection {_rows(x)}×{x.shape[-1]}→{outputs}", "joined", why)
         return _joined(_cast(x, weights[0]), layers, _plain_product)
     x = x.to(weights[0].dtype)
     rows, c, widths = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1], [len(weight) for weight in weights]
@@ -112,7 +163,10 @@ def attend(
     """
     (b, h, n, c), m = q.shape, k.shape[2]
     kernel = "plain" if b * h * n * m <= PLAIN_WEIGHTS else "fused"
-    if n * m >= SMALL_ATTENTION and fast(q, k, v):
+    if why := "small" if n * m < SMALL_ATTENTION else _unchosen(q, k, v):
+        most = f"{'at most' if kernel == 'plain' else 'over'} {PLAIN_WEIGHTS:,} weights"
+        _note(f"attention {h}×{n}×{m}×{c}→{v.shape[3]}", kernel, f"{why}, {most}")
+    else:
         small = b * h * n * m <= CACHED_WEIGHTS
         h, n, m = min(h, TRIED_HEADS), min(n, TRIED_ROWS), min(m, TRIED_KEYS)
         sizes = (n, c), (m, c), (m, v.shape[3])
@@ -247,14 +301,20 @@ def _fastest(shape: str, kernels: Mapping[str, Callable[..., Any]], example: Cal
     The example has values, also where the arrays at hand have none (`FakeTensorMode`): theirs would take no time.
     """
     if shape not in _chosen:
-        with torch.no_grad(), _disable_current_modes():
+        with torch.no_grad(), _disable_current_modes(), decisions():  # those of a try are not of what is at hand
             arguments = example()
             times = {name: [_seconds(kernel, arguments)] for name, kernel in kernels.items()}  # the first one warms up
             for _ in range(TRIALS):
                 for name, kernel in kernels.items():
                     times[name].append(_seconds(kernel, arguments))
-        _chosen[shape] = min(times, key=lambda name: min(times[name][1:]))
+        _tried[shape] = {name: min(seconds[1:]) for name, seconds in times.items()}
+        _chosen[shape] = min(_tried[shape], key=_tried[shape].__getitem__)
+    _note(shape, _chosen[shape], "fastest of those tried" if shape in _tried else "recorded")
     return _chosen[shape]
+
+
+def _rows(x: Tensor) -> int:
+    return x.numel() // max(1, x.shape[-1])
 
 
 def _seconds(kernel: Callable[..., Any], arguments: tuple) -> float:

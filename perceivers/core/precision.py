@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from perceivers.core.attention import MLP, Attention
 
+PRECISIONS = ("auto", "float32", "bf16")
 # How much faster bfloat16 must be to be worth its error, and the product that it is measured by.
 WORTH, SIDE, TRIALS = 1.3, 1024, 3
 
@@ -47,23 +48,28 @@ def agreement(exact: Float[Tensor, "*rows k"], fast: Float[Tensor, "..."]) -> Ag
     return Agreement(error, int(clear.sum()), int(same.sum()))
 
 
-def lower(model: nn.Module, precision: str) -> str:
-    """Puts a model, in place, into a precision for inference. What was taken, and why, in words.
+def choose(precision: str, device: torch.device) -> tuple[str, str]:
+    """float32 or bf16, and why. `auto` is bfloat16 where this machine multiplies it faster by a third.
 
-    `auto` is bfloat16 where this machine multiplies it faster by a third. Raises ValueError for another name.
+    Raises ValueError for another name.
     """
-    if precision not in ("auto", "float32", "bf16"):
-        raise ValueError(f"precision {precision!r} is none of auto, float32, bf16")
-    reason = "as asked"
-    if precision == "auto":
-        times = bf16_speed(next(model.parameters()).device)
-        precision = "bf16" if times > WORTH else "float32"
-        reason = f"this machine multiplies bfloat16 {times:.1f} times as fast as float32"
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision, "as asked"
+    times = bf16_speed(device)
+    reason = f"this machine multiplies bfloat16 {times:.1f} times as fast as float32"
+    return ("bf16" if times > WORTH else "float32"), reason
+
+
+def lower(model: nn.Module, precision: str) -> str:
+    """Puts a model, in place, into a precision for inference. What was taken, and why, in words: see `choose`."""
+    chosen, reason = choose(precision, next(model.parameters()).device)
+    dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
     for module in model.modules():
         if isinstance(module, Attention | MLP):
             module.to(dtype)
-    return f"{precision}: {reason}"
+    return f"{chosen}: {reason}"
 
 
 @torch.no_grad()

@@ -1,9 +1,11 @@
-"""Small models with random weights, one of the kind of each published one: for examples and trials without a download.
+"""Small models with random weights, one of the kind of each published one: for examples and trials without a download;
+and an example of what each kind reads.
 
 Not concerned with the published sizes (`presets.py`).
 """
 
 import torch
+from torch import Tensor
 
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.errors import BadInput
@@ -71,3 +73,18 @@ def untrained(name: str, seed: int = 0) -> Published:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(SMALL[name], HUB)
+
+
+def example(sizes: Sizes) -> tuple[Tensor, ...]:
+    """One random example of what `forward` takes, for a model of these sizes."""
+    match sizes:
+        case LanguageSizes():
+            length = sizes.length
+            return torch.randint(sizes.vocabulary, (1, length)), torch.arange(length)[None] < length * 3 // 4
+        case FlowSizes():
+            return (torch.rand(1, 2, sizes.patch_channels, *sizes.image_size) * 2 - 1,)
+        case AutoencoderSizes():
+            video = torch.rand(1, sizes.num_frames, 3, *sizes.frame_size)
+            return video, torch.rand(1, sizes.audio_samples) * 2 - 1
+        case FourierSizes() | LearnedSizes() | ConvSizes():
+            return (torch.randn(1, 3, sizes.side, sizes.side),)

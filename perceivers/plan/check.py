@@ -1,0 +1,95 @@
+"""What was planned, measured: in a process of its own, which holds nothing else.
+
+Not concerned with what is run (`training.py`, `prediction.py`).
+"""
+
+import multiprocessing
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perceivers.bench.sides.clocks import CPUClock
+from perceivers.core import kernels
+from perceivers.core.perceiver import build
+from perceivers.core.precision import lower
+from perceivers.plan import prediction, training
+from perceivers.plan.costs import Plan
+from perceivers.plan.probe import SMALL
+from perceivers.training import fitting
+from perceivers.training.module import LearningModel
+
+RUNS = 5  # of a prediction, after the first
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds, and the bytes that the process held more than before the model was made."""
+
+    seconds: float
+    peak: int
+
+    def as_json(self, plan: Plan) -> dict[str, Any]:
+        """Beside the plan, `off` by so many parts of what was measured."""
+        return {
+            "seconds": self.seconds,
+            "seconds_off": plan.seconds / self.seconds - 1,
+            "peak_gb": self.peak / 1e9,
+            "peak_off": plan.peak / max(1, self.peak) - 1,
+        }
+
+
+def apart(measure: Callable[..., Measured], *given: Any) -> Measured:
+    """Calls it in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, given)
+
+
+def step(options: dict[str, Any], chosen: tuple[str, int]) -> Measured:
+    """A training step on the whole batch, as `training.asked(**options)` gives it."""
+    found = training.asked(**options)
+    found = training.Asked(found.data, fitting.with_kernels(found.config, *chosen), found.start)
+    with kernels.plain(), fitting.threads(chosen[1]):
+        stream = fitting.batches(found.data, found.config)
+        few = fitting.batches(found.data, training.smaller(found.config, training.FEW)).batch(0)
+        _step(found)(few)  # what the libraries set up at first is not the step's
+        before = _held()
+        ahead = [stream.batch(i) for i in range(training.batches_held(found.config))]
+        take = _step(found)
+        take(ahead[0])
+        peak = CPUClock().measure(lambda: take(ahead[0]))["peak"] - before
+        del take, ahead
+        return Measured(fitting.measure(found.model(), found.data, found.config, STEPS, float("inf")), int(peak))
+
+
+def answer(
+    place: str, inputs: Sequence[str], precision: str, plain: bool, threads: int, chosen: Mapping[str, str]
+) -> Measured:
+    """A prediction, as `prediction.asked` gives it, with random weights where it has none, by the `chosen` kernels."""
+    torch.set_num_threads(threads)
+    kernels.use(chosen)
+    with torch.no_grad():  # what the libraries set up at first is not the model's
+        build(SMALL)(torch.zeros(2, 64, 8), torch.zeros(2, 2, 8))
+    before = _held()
+    found = prediction.asked(place, inputs, weights=True)
+    lower(found.model, precision)
+    clock = CPUClock()
+    with torch.no_grad(), kernels.plain() if plain else nullcontext():
+        found.call(found.model, found.given)
+        turns = [clock.measure(lambda: found.call(found.model, found.given)) for _ in range(RUNS)]
+    return Measured(min(turn["seconds"] for turn in turns), int(max(turn["peak"] for turn in turns) - before))
+
+
+def _step(found: training.Asked) -> training.Step:
+    return training.Step(LearningModel(found.model().train(), found.config.training, STEPS))
+
+
+def _held() -> int:
+    """The bytes that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
