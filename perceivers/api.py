@@ -34,7 +34,8 @@ class TrainedModel(Loaded):
     """A model that was trained here and, where it has one, the run folder that it came from."""
 
     def __init__(self, model: Model, folder: Path | None):
-        self.model, self.folder = model, folder
+        self.module = self.model = model
+        self.folder = folder
 
     @property
     def schema(self) -> Schema:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from torch import nn
 
+from perceivers.core.precision import Precision, lower
 from perceivers.data import sinks
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
@@ -22,7 +24,9 @@ from perceivers.terminal import counted
 
 
 class Loaded(ABC):
-    """A model that is ready to answer: what `perceivers.load` gives."""
+    """A model that is ready to answer: what `perceivers.load` gives. `module`: what computes."""
+
+    module: nn.Module
 
     @property
     @abstractmethod
@@ -44,6 +48,13 @@ class Loaded(ABC):
     @abstractmethod
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
         """The metrics with answers and truth; the rows that could not be read, with the reason; notes for a person."""
+
+    def lower(self, precision: Precision) -> str:
+        """Answers from now on in a precision: what was taken, and why. `auto` is what this machine is good at.
+
+        Weights in float32 are no longer there: to go back, load the model again.
+        """
+        return lower(self.module, precision)
 
     def written(self, inputs: Sequence[str]) -> Table:
         """The rows that a person wrote on the command line. Raises BadInput."""

@@ -3,6 +3,7 @@ import torch
 from reduced import REDUCED
 from torch import nn
 
+import perceivers as pv
 from perceivers.core import precision
 from perceivers.core.attention import MLP, Attention
 from perceivers.published.models import Autoencoder, MaskedLanguage, OpticalFlow, make
@@ -48,6 +49,16 @@ def test_auto_takes_what_the_machine_is_good_at_and_says_why(speed, taken, monke
     monkeypatch.setattr(precision, "bf16_speed", lambda device: speed)
     said = precision.lower(MLP(3), "auto")
     assert said == f"{taken}: this machine multiplies bfloat16 {speed} times as fast as float32"
+
+
+def test_a_loaded_model_answers_in_bf16_and_says_so(tmp_path):
+    loaded = pv.fit("sample:wine", steps=2, size="tiny", out=tmp_path / "run")
+    table = loaded.values("sample:wine")
+    exact = loaded.predict(table.frame, proba=True)
+    assert loaded.lower("bf16") == "bf16: as asked"
+    fast = loaded.predict(table.frame, proba=True)
+    column = next(name for name in exact.columns if name.endswith("_probability"))
+    assert 0 < (exact[column] - fast[column]).abs().max() < 2e-2
 
 
 def test_an_unknown_precision_is_refused():

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from perceivers.bench.process import Side, SideFailed
-from perceivers.bench.works import CHUNKS, Work
+from perceivers.bench.works import CHUNKS, PLAIN, Work
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.published.presets import AUTOENCODER, PRESETS
@@ -25,16 +25,20 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all rows share. `pythons` are the rivals' interpreters; what sides print goes to `log`."""
+    """What all rows share. `pythons` are the rivals' interpreters; `kernels`, auto or plain, are ours; what sides print
+    goes to `log`.
+    """
 
     pythons: Mapping[str, str]
     device: str
     threads: int
+    kernels: str
     repeats: int
     log: IO[bytes]
 
     def side(self, role: str) -> Side:
         """A process for a role, not yet entered."""
+        role = PLAIN if role == "ours" and self.kernels == "plain" else role
         return Side(role, self.pythons.get(role, sys.executable), self.log, self.threads)
 
     def build(self, side: Side, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,14 +18,15 @@ FILE = "rows.json"
 FORMAT = 1
 
 
-def machine(device: str, threads: int) -> dict[str, Any]:
-    """What ratios hold for: the processor, the versions and the threads."""
+def machine(device: str, threads: int, kernels: str) -> dict[str, Any]:
+    """What ratios hold for: the processor, the versions, the threads, and our kernels where they are plain."""
     return {
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": threads,
         "torch": torch.__version__,
         "perceivers": perceivers.__version__,
+        **({"kernels": kernels} if kernels == "plain" else {}),
     }
 
 
@@ -59,7 +60,9 @@ class Store:
         if version != FORMAT:
             raise BadInput(f"{self.file}: format {version}, but {FORMAT} is known here: give another --out")
         if differ := [
-            f"{name} {found.get(name)}, now {value}" for name, value in self.machine.items() if found.get(name) != value
+            f"{name} {found.get(name)}, now {self.machine.get(name)}"
+            for name in {**found, **self.machine}
+            if found.get(name) != self.machine.get(name)
         ]:
             raise BadInput(f"{self.file}: measured otherwise ({'; '.join(differ)}): give another --out")
         return rows

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from perceivers.commands.options import Json
+from perceivers.commands.options import Json, Kernels
 from perceivers.commands.output import dumps
 from perceivers.errors import BadInput
 from perceivers.terminal import say
@@ -19,6 +19,7 @@ def bench(
     minutes: float = 60.0,
     threads: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    kernels: Kernels = "auto",
     rival: Annotated[list[str] | None, Parameter()] = None,
     install_rivals: bool = False,
     out: Path = Path("runs/bench"),
@@ -67,11 +68,13 @@ def bench(
 
     chosen = names(models)
     place, number = resolve(device, threads)
+    if kernels == "plain" and "kernels" in (what or WHATS):
+        raise BadInput("--kernels plain: there is nothing to compare in `kernels`: name other rows to measure")
     if repeats < 1 or not minutes > 0:
         raise BadInput(f"--repeats {repeats} --minutes {minutes:g}: give 1 or more, and more than 0")
     if write is not None:
         page.check(write)
-    store = Store(out, machine(place, number))
+    store = Store(out, machine(place, number, kernels))
     if install_rivals:
         for name in rivals.RIVALS.keys() - rivals.find(rival or ()):
             rivals.install(name)
@@ -80,7 +83,7 @@ def bench(
     out.mkdir(parents=True, exist_ok=True)
     message = f"stopped; the same command goes on with the rows that {out} lacks"
     with (out / "sides.log").open("ab") as log, Signals(message):
-        failed = run(found, store, Setting(pythons, place, number, repeats, log), 60 * minutes)
+        failed = run(found, store, Setting(pythons, place, number, kernels, repeats, log), 60 * minutes)
     measured = comparisons([store.rows[work.key] for work in found if work.key in store.rows])
     print(dumps([one.as_json() for one in measured]) if as_json else "\n".join(page.lines(measured)))
     if write is not None:

@@ -1,11 +1,12 @@
 """The command `evaluate`. Not concerned with how a metric is measured: see `evaluate.py`."""
 
-from perceivers.commands.options import Json, Model
+from perceivers.commands.computing import computing
+from perceivers.commands.options import Json, Kernels, Model
 from perceivers.commands.output import dumps, metrics_lines, report_failed
 from perceivers.terminal import say
 
 
-def evaluate(model: Model, data: str, /, *, as_json: Json = False) -> int:
+def evaluate(model: Model, data: str, /, *, kernels: Kernels = "auto", as_json: Json = False) -> int:
     """Measure a trained MODEL on DATA, with 95 % intervals. On the data it was trained on: their test rows alone.
 
     Parameters
@@ -16,7 +17,9 @@ def evaluate(model: Model, data: str, /, *, as_json: Json = False) -> int:
     from perceivers import load
     from perceivers.evaluate import metrics_dict
 
-    evaluations, failed, notes = load(model).evaluations(data)
+    loaded = load(model)
+    with computing(loaded, kernels):
+        evaluations, failed, notes = loaded.evaluations(data)
     metrics = metrics_dict(evaluations)
     print(dumps(metrics) if as_json else metrics_lines(metrics))
     for note in notes:

@@ -4,12 +4,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from perceivers.commands.options import STDIN, Json, Model
+from perceivers.commands.computing import computing
+from perceivers.commands.options import STDIN, Json, Kernels, Model
 from perceivers.commands.output import report_failed
 from perceivers.terminal import printable, say
 
 
-def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Json = False) -> int:
+def explain(
+    model: Model, /, *inputs: str, out: Path | None = None, kernels: Kernels = "auto", as_json: Json = False
+) -> int:
     """Say what the answers of a MODEL to INPUTS rest on: shares of the fields, and where it looks.
 
     Parameters
@@ -29,7 +32,8 @@ def explain(model: Model, /, *inputs: str, out: Path | None = None, as_json: Jso
     given = len(table.frame)
     if out is not None and out.suffix.lower() != ".json":  # more would not be drawn
         table = replace(table, frame=table.frame.head(explained.MOST_DRAWN))
-    explanations, failed = loaded.explain_table(table)
+    with computing(loaded, kernels):
+        explanations, failed = loaded.explain_table(table)
     methods = loaded.methods()
     if out is not None and write is not None:
         write(explanations, methods, out)

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from perceivers.commands.options import STDIN, Json, Model
+from perceivers.commands.computing import computing
+from perceivers.commands.options import STDIN, Json, Kernels, Model, Precision
 from perceivers.commands.output import report_failed
 from perceivers.terminal import say
 
@@ -14,6 +15,8 @@ def predict(
     *inputs: str,
     out: Path | None = None,
     proba: bool = False,
+    kernels: Kernels = "auto",
+    precision: Precision = "float32",
     as_json: Json = False,
 ) -> int:
     """Answer for INPUTS with a MODEL: a table, a folder, files, values, JSON rows, or - for stdin.
@@ -35,10 +38,11 @@ def predict(
     if out is not None:
         loaded.check_out(out)
     table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs)
-    if out is None:
-        frame, failed = loaded.predict_table(table, proba=proba)
-        sys.stdout.write(sinks.to_bytes(frame, "jsonl" if as_json else "csv").decode())
-    else:
-        written, failed = loaded.predict_to(table, out, proba=proba)
-        say(written)
+    with computing(loaded, kernels, precision):
+        if out is None:
+            frame, failed = loaded.predict_table(table, proba=proba)
+            sys.stdout.write(sinks.to_bytes(frame, "jsonl" if as_json else "csv").decode())
+        else:
+            written, failed = loaded.predict_to(table, out, proba=proba)
+            say(written)
     return report_failed(failed)

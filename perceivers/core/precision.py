@@ -7,6 +7,7 @@ inputs stay float32. Not concerned with training (autocast, in `training/`), nor
 
 import time
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from perceivers.core.attention import MLP, Attention
 
-PRECISIONS = ("auto", "float32", "bf16")
+Precision = Literal["auto", "float32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # How much faster bfloat16 must be to be worth its error, and the product that it is measured by.
 WORTH, SIDE, TRIALS = 1.3, 1024, 3
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import polars as pl
 from jaxtyping import Float
+from torch import nn
 
 from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
@@ -42,8 +43,8 @@ class Job(Loaded, Generic[Example]):
     target: Field
     wants: str
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, module: nn.Module, name: str):
+        self.module, self.name = module, name
 
     @property
     def reads(self) -> tuple[Field, ...]:

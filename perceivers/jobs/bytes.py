@@ -48,7 +48,7 @@ class FillMasks(Job[Masked]):
     wants = f"texts with {MASK_TEXT} for each byte that is to be filled"
 
     def __init__(self, model: MaskedLanguage, name: str):
-        super().__init__(name)
+        super().__init__(model, name)
         self.model = model
 
     def suits(self, cells: list[Any]) -> bool:

@@ -40,7 +40,7 @@ class ReconstructClips(Job[Clip]):
     wants = "clips"
 
     def __init__(self, model: Autoencoder, name: str):
-        super().__init__(name)
+        super().__init__(model, name)
         self.model = model
         self.classes = class_names(model)
 

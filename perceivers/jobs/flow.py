@@ -55,7 +55,7 @@ class EstimateFlow(Job[Pair]):
     wants = "pairs of pictures"
 
     def __init__(self, model: OpticalFlow, name: str):
-        super().__init__(name)
+        super().__init__(model, name)
         self.model = model
 
     def suits(self, cells: list[Any]) -> bool:

@@ -43,7 +43,7 @@ class NamePictures(Job[RGB]):
     wants = "pictures"
 
     def __init__(self, model: ImageClassifier, name: str):
-        super().__init__(name)
+        super().__init__(model, name)
         self.model = model
         self.classes = class_names(model)
 
