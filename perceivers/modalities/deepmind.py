@@ -23,6 +23,13 @@ class Deepmind(Modality):
     def adapt(self, origin: Any, fields: Sequence[Any]) -> list[Any]:
         """The input fields `fields` of a new model, those that fit read as `origin`, the field of a published one."""
 
+    @abstractmethod
+    def elements(self, field: Any) -> int:
+        """How many elements a row has, at most."""
+
+    def size(self, field: Any, cell: Any) -> int:
+        return self.elements(field)
+
     def published_weights(self, field: Any, inputs: nn.Module) -> Weights:
         """The weights of a published model's `inputs`, as those of `field`."""
         found = {f"published.{name}": tensor for name, tensor in inputs.state_dict(keep_vars=True).items()}

@@ -109,7 +109,7 @@ class DeepmindClip(Deepmind):
         (window,) = published.windows(sizes, frames_, sound)
         return Clip(window.frames, window.audio)
 
-    def size(self, field: Any, cell: Any) -> int:
+    def elements(self, field: Any) -> int:
         sizes = sizes_of(field.options)
         return sizes.audio_patches + int(np.prod(sizes.grid))
 

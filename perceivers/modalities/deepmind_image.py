@@ -103,8 +103,8 @@ class DeepmindImage(Deepmind):
         planes = [crop_and_resize(repeat(plane, "h w -> h w 3"), side) for plane in rearrange(eight, "h w c -> c h w")]
         return np.stack([plane[..., 0] for plane in planes], axis=-1)
 
-    def size(self, field: Any, cell: Any) -> int:
-        return field.options["side"] ** 2
+    def elements(self, field: Any) -> int:
+        return (field.options["side"] // (4 if field.options["kind"] == "conv" else 1)) ** 2
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`pixels` (b side side c) float32 in [0, 1]; `there` (b), False where missing."""

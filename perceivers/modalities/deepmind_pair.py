@@ -86,7 +86,7 @@ class DeepmindPair(Deepmind):
         found = bands(pixels.fit(picture, 3, None))
         return np.concatenate([np.round(255 * pixels.as_float(band)).astype(np.uint8) for band in found])
 
-    def size(self, field: Any, cell: Any) -> int:
+    def elements(self, field: Any) -> int:
         h, w = field.options["size"]
         return h * w
 

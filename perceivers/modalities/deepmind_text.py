@@ -72,6 +72,9 @@ class DeepmindText(Deepmind):
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         return TEXT.crop(field, example, uniform)
 
+    def elements(self, field: Any) -> int:
+        return field.options["max_bytes"] or field.options["length"]
+
     def size(self, field: Any, cell: Any) -> int:
         return TEXT.size(field, cell)
 

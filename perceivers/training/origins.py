@@ -4,11 +4,17 @@ Not concerned with what is made of it (`start.py`).
 """
 
 import hashlib
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+from torch import nn
+
 from perceivers import published
+from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, nearest
 from perceivers.modalities import modality
@@ -30,7 +36,11 @@ from perceivers.training.start import Start, weights_of
 
 # Training options where none are given. Large models want layers that were taken to learn slower the deeper they lie.
 OF_RUN: dict[str, Any] = {"layer_decay": 1.0, "new_first": 0.1}
-OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4, "batch_size": 16}
+OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4}
+ROWS = 16  # a step, at most
+ROW_BYTES = 52  # that a step keeps for each number of a row's inputs, and of its latents at every layer, as measured
+WEIGHT_BYTES = 20  # a weight, its gradient, what the optimiser keeps, the moving average, and the source's own
+SHARE = 0.5  # of the memory
 
 
 def read(place: str | Path) -> Start:
@@ -56,7 +66,7 @@ def _of_run(folder: Path) -> Start:
         activation=model.activation,
         fields={field.name: field for field in model.schema.inputs},
         weights=weights_of(model),
-        chosen=OF_RUN,
+        chosen=_chosen(model, model.config, model.schema.inputs),
     )
 
 
@@ -80,8 +90,28 @@ def of_published(model: Published, name: str) -> Start:
         activation="gelu_tanh" if model.source is ORIGINAL else GELU,
         fields={field.name: field},
         weights={field.name: kind.published_weights(field, model.inputs)},
-        chosen=OF_PUBLISHED,
+        chosen=_chosen(model, sizes, [field]),
     )
+
+
+def _chosen(model: nn.Module, numbers: PerceiverIOConfig, fields: Iterable[Field]) -> dict[str, Any]:
+    """The training options for a model that reads `fields`: of a published one, or one that started from it, so many
+    rows a step as half of the memory holds.
+    """
+    elements = sum(kind.elements(field) for field in fields if isinstance(kind := modality(field), Deepmind))
+    if not elements:
+        return OF_RUN
+    layers = numbers.num_blocks * numbers.self_attends_per_block
+    row = ROW_BYTES * (layers * numbers.num_latents * numbers.latent_channels + elements * numbers.input_channels)
+    room = SHARE * _memory() - WEIGHT_BYTES * sum(weight.numel() for weight in model.parameters())
+    return {**OF_PUBLISHED, "batch_size": min(ROWS, max(1, int(room / row)))}
+
+
+def _memory() -> int:
+    """Bytes that the machine that trains has."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def published_field(sizes: Sizes, source: str) -> Field:
