@@ -336,7 +336,7 @@ def test_pictures_are_learned_from_a_picture_model(tmp_path):
 def test_a_step_takes_the_rows_that_half_of_the_memory_holds(monkeypatch, language_run):
     published = original("imagenet_fourier")
     row = 52 * (2 * 3 * 10 * 32 + 24 * 24 * 29)
-    weights = 20 * sum(weight.numel() for weight in published.parameters())
+    weights = 30 * sum(weight.numel() for weight in published.parameters())
     for rows, expected in ((0, 1), (1, 1), (5, 5), (16, 16), (40, 16)):
         monkeypatch.setattr(origins, "_memory", lambda rows=rows: 2 * (weights + (rows + 0.5) * row))
         assert origins.of_published(published, "it").chosen["batch_size"] == expected

@@ -39,7 +39,7 @@ OF_RUN: dict[str, Any] = {"layer_decay": 1.0, "new_first": 0.1}
 OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4}
 ROWS = 16  # a step, at most
 ROW_BYTES = 52  # that a step keeps for each number of a row's inputs, and of its latents at every layer, as measured
-WEIGHT_BYTES = 20  # a weight, its gradient, what the optimiser keeps, the moving average, and the source's own
+WEIGHT_BYTES = 30  # a weight, its gradient, the optimiser, the average, the source, what is written; as measured
 SHARE = 0.5  # of the memory
 
 
