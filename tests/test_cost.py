@@ -1,10 +1,16 @@
 """FLOPs by sizes, against torch's own counter over the model itself."""
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.plan.costs import Stages
+from perceivers.published import PRESETS
+from perceivers.published.models import make
+from perceivers.published.sources import HUB
+from perceivers.published.untrained import example
 
 B, M, O = 2, 29, 13  # noqa: E741
 CONFIG = PerceiverIOConfig(
@@ -47,3 +53,24 @@ def test_cost_is_linear_in_inputs_and_outputs():
         CONFIG, 1, 100
     )
     assert decode_flops(CONFIG, 3, 40) == 2 * decode_flops(CONFIG, 3, 20) - decode_flops(CONFIG, 3, 0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_stage_of_a_published_model_costs_what_torch_counts(name):
+    """At full size, for the inputs and queries of one example."""
+    preset = PRESETS[name]
+    with torch.device("meta"):
+        model = make(preset.sizes("hub"), HUB)
+        given = example(model.sizes)
+    config, stages = model.sizes.perceiver, Stages(model.sizes.perceiver)
+    with stages.watching(model.perceiver), torch.no_grad():
+        model(*given)
+    with torch.device("meta"):
+        latents = torch.empty(1, config.num_latents, config.latent_channels)
+        arrays = [
+            torch.empty(1, size, channels)
+            for size, channels in ((stages.inputs, config.input_channels), (O, config.query_channels))
+        ]
+    assert stages.flop["encode"] == counted(lambda: model.perceiver.encode(arrays[0]))
+    assert stages.flop["process"] == counted(lambda: model.perceiver.process(latents))
+    assert decode_flops(config, 1, O) == counted(lambda: model.perceiver.decode(latents, arrays[1]))

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from perceivers.core import kernels
+from perceivers.core.cost import encode_flops
 from perceivers.core.inputs import Adapted, Sliced
 from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.plan.trace import Trace
 
 B, M, C, N, D, A, E = 2, 37, 6, 5, 8, 9, 7
 CONFIG = PerceiverIOConfig(
@@ -179,6 +183,71 @@ class Shrinking(Sliced):
         self.reads += 1
         array, mask = super().chunk(index)
         return (array[:, :-1] if self.reads > len(self) else array), mask
+
+
+class Counted(Sliced):
+    """How often each piece was read."""
+
+    def __init__(self, array, size):
+        super().__init__(array, size)
+        self.reads = Counter()
+
+    def chunk(self, index):
+        self.reads[index] += 1
+        return super().chunk(index)
+
+
+def test_a_forward_pass_reads_each_chunk_once_and_a_backward_pass_once_more(model, arrays):
+    inputs, queries, _ = arrays
+    counted = Counted(inputs, 10)
+    with torch.no_grad():
+        model(counted, queries)
+    assert counted.reads == dict.fromkeys(range(4), 1)
+    model(counted, queries).sum().backward()
+    assert counted.reads == dict.fromkeys(range(4), 3)
+
+
+def test_bytes_held_are_those_of_a_chunk_however_many_there_are(model):
+    peaks = []
+    with torch.no_grad():
+        for m in (200, 3000):
+            given = Sliced(torch.randn(1, 1, C).double().expand(1, m, C), 50)
+            with Trace() as traced:
+                traced.ignore(list(model.parameters()))
+                model.encode(given)
+            peaks.append(traced.peak)
+    assert peaks[0] == peaks[1] < 8 * 3000 * C / 4
+
+
+def test_what_can_be_read_once_and_does_not_fit_is_refused(model, arrays):
+    inputs, _, mask = arrays
+
+    def failing():
+        yield inputs, None
+        raise OSError("the line is dead")
+
+    with torch.no_grad():
+        with pytest.raises(OSError, match="line is dead"):
+            model.encode(failing())
+        with pytest.raises(ValueError, match=r"chunk 1 is torch.float32, but those before are torch.float64"):
+            model.encode(iter([(inputs, None), (inputs.float(), None)]))
+        with pytest.raises(ValueError, match=r"chunk 1 is \(1, 37, 6\), but those before are \(2, …, 6\)"):
+            model.encode(iter([(inputs, None), (inputs[:1], None)]))
+        with pytest.raises(ValueError, match=r"the mask of chunk 0 is \(2, 36\), but the chunk is \(2, 37, 6\)"):
+            model.encode(iter([(inputs, mask[:, 1:])]))
+
+
+def test_more_than_two_billion_elements_have_their_chunks_and_costs():
+    many = 2**31 + 5
+    given = Sliced(torch.zeros(1, 1, 2).expand(1, many, 2), 2**20)
+    assert given.shape == (1, many, 2)
+    assert len(given) == 2**11 + 1
+    assert given.chunk(2**11)[0].shape == (1, 5, 2)
+    with torch.device("meta"):
+        encoder = build(CONFIG).encoder
+        found = encoder(torch.empty(1, N, D), torch.empty(1, many, C))
+    assert found.shape == (1, N, D)
+    assert encode_flops(CONFIG, 1, many) > 2 * many * C * D
 
 
 def test_what_does_not_fit_is_refused(model, arrays):

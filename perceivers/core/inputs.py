@@ -5,7 +5,7 @@ Not concerned with what the arrays mean, nor with how chunks are read (`streamin
 
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -100,6 +100,18 @@ def join(array: Array) -> Float[Tensor, "b m c"]:
     return torch.cat([features, positions.to(features.dtype)], dim=-1)
 
 
+def once(chunks: Iterable[tuple[Array, Mask]]) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
+    """Each of the chunks, read a single time, as one array with its mask. Raises ValueError where they do not fit."""
+    first: Tensor | None = None
+    for i, (raw, mask) in enumerate(chunks):
+        array = join(raw)
+        first = array if first is None else first
+        _check(i, array, mask, (first.shape[0], first.shape[-1]), "those before are", first.dtype)
+        yield array, mask
+    if first is None:
+        raise ValueError("the inputs have no chunks: give at least one")
+
+
 def pieces(chunks: Chunks) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
     """Each piece as one array with its mask. Raises ValueError where they do not fit each other or `shape`."""
     if not len(chunks):
@@ -109,15 +121,21 @@ def pieces(chunks: Chunks) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
     for i in range(len(chunks)):
         raw, mask = chunks.chunk(i)
         array = join(raw)
-        if array.ndim != 3 or (array.shape[0], array.shape[2]) != (b, c):
-            raise ValueError(f"chunk {i} is {tuple(array.shape)}, but `shape` says ({b}, …, {c})")
-        if kind is not None and array.dtype != kind:
-            raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
-        if mask is not None and mask.shape != array.shape[:2]:
-            raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {tuple(array.shape)}")
+        _check(i, array, mask, (b, c), "`shape` says", kind or array.dtype)
         if array.requires_grad and not isinstance(chunks, Learned):
             raise ValueError(f"chunk {i} asks for gradients, which chunks do not pass on: wrap its module in `Adapted`")
         found, kind = found + array.shape[1], array.dtype
         yield array, mask
     if found != m:
         raise ValueError(f"the chunks make {(b, found, c)}, but `shape` says {(b, m, c)}")
+
+
+def _check(i: int, array: Tensor, mask: Mask, sizes: tuple[int, int], said: str, kind: torch.dtype) -> None:
+    """Raises ValueError where a chunk has other rows, channels or numbers than those that it goes with."""
+    b, c = sizes
+    if array.ndim != 3 or (array.shape[0], array.shape[2]) != (b, c):
+        raise ValueError(f"chunk {i} is {tuple(array.shape)}, but {said} ({b}, …, {c})")
+    if array.dtype != kind:
+        raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
+    if mask is not None and mask.shape != array.shape[:2]:
+        raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {tuple(array.shape)}")

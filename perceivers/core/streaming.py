@@ -7,6 +7,7 @@ softmax"); the backward pass reads the chunks again and computes their keys, val
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from perceivers.core.attention import CrossAttend, DotProduct
-from perceivers.core.inputs import Array, Chunks, Learned, Mask, join, pieces
+from perceivers.core.inputs import Array, Chunks, Learned, Mask, join, once, pieces
 
 # Keys (b h m k), values (b h m v) and mask of each chunk, in order; the same at every call but for read-once inputs.
 Stream = Callable[[], Iterator[tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"], Mask]]]
@@ -80,18 +81,14 @@ def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Ite
             "a backward pass reads the inputs twice, and these can be read once: "
             "give `Chunks`, or wrap the call in torch.no_grad()"
         )
-    chunks = iter(inputs)
-    first = next(chunks, None)
-    if first is None:
-        raise ValueError("the inputs have no chunks: give at least one")
-    array = join(first[0])
+    chunks = once(inputs)
+    first, *_ = held = next(chunks)
 
     def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
-        yield *cross.attention.keys_values(cross.kv_norm(array)), first[1]
-        for features, mask in chunks:
-            yield *cross.attention.keys_values(cross.kv_norm(join(features))), mask
+        for array, mask in chain([held], chunks):
+            yield *cross.attention.keys_values(cross.kv_norm(array)), mask
 
-    return _finish(cross, latents.expand(len(array), -1, -1), stream, [])
+    return _finish(cross, latents.expand(len(first), -1, -1), stream, [])
 
 
 def _finish(

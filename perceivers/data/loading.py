@@ -25,7 +25,7 @@ from perceivers.terminal import counted
 
 CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
 FILE_BYTES = 2**34  # and what is too large for memory, in temporary files, up to this much
-BUCKET_BATCHES = 16  # so many batches are drawn together and sorted by size, where sizes differ
+BUCKET_BATCHES = 32  # so many batches are drawn together and sorted by size, where sizes differ
 READ_AHEAD = 2  # batches a worker
 SAMPLE = 1_000
 THINNED = 0.05  # of the rows
