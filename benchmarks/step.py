@@ -19,6 +19,7 @@ from pytorch_lightning.profilers import SimpleProfiler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
+from perceivers.core import kernels
 from perceivers.core.attention import MLP, Attention, CrossAttend, SelfAttend
 from perceivers.core.perceiver import PerceiverIO, build
 from perceivers.core.positions import LearnedArray
@@ -40,6 +41,7 @@ class PlainAttention(Attention):
     """Three products for three projections, and the fused kernel with dropout of its weights."""
 
     def forward(self, inputs_q: Tensor, inputs_kv: Tensor, mask: Tensor | None = None) -> Tensor:
+        inputs_q = inputs_q.expand(len(inputs_kv), -1, -1)
         q, k, v = (
             rearrange(x, "b n (h c) -> b h n c", h=self.num_heads)
             for x in (self.to_q(inputs_q), self.to_k(inputs_kv), self.to_v(inputs_kv))
@@ -120,16 +122,17 @@ def shapes(rounds: int) -> dict[str, list[float]]:
     parameters = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
     assert parameters["plain"] == parameters["ours"], parameters
     ours_with_adamw = Classifier(build(ours_config, nn.GELU))
-    return in_turn(
-        {
-            "plain, AdamW": stepper(models["plain"], torch.optim.AdamW(models["plain"].parameters())),
-            "ours, AdamW": stepper(ours_with_adamw, torch.optim.AdamW(ours_with_adamw.parameters())),
-            "ours, Muon and AdamW (the default)": stepper(
-                models["ours"], optimiser(cast(Any, models["ours"]), sizes.training)
-            ),
-        },
-        rounds,
-    )
+    steps = {
+        "plain, AdamW": stepper(models["plain"], torch.optim.AdamW(models["plain"].parameters())),
+        "ours, AdamW": stepper(ours_with_adamw, torch.optim.AdamW(ours_with_adamw.parameters())),
+        "ours, Muon and AdamW (the default)": stepper(
+            models["ours"], optimiser(cast(Any, models["ours"]), sizes.training)
+        ),
+    }
+    with kernels.probing() as choices:
+        steps["ours, AdamW"]()
+    with kernels.recorded(choices):
+        return in_turn(steps, rounds)
 
 
 def prepare_digits() -> Data:

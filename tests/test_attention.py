@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceivers.core import kernels
-from perceivers.core.attention import MLP, Attention, CrossAttend, DropPath, SelfAttend, record_attention
+from perceivers.core.attention import MLP, Attention, CrossAttend, Residual, SelfAttend, record_attention
 
 B, N, M, D, C = 2, 5, 7, 11, 13
 
@@ -119,13 +119,14 @@ def test_self_attend_is_the_naive_loop():
     assert naive.relative(naive.array(module(x)), naive.self_attend(module, x.numpy())) < 1e-5
 
 
-def test_drop_path_drops_whole_rows_and_keeps_the_mean():
-    branch = torch.ones(4001, 2, 3)
-    dropped = DropPath(0.25)(branch)
-    assert {0.0, float(torch.tensor(1 / 0.75))} == set(dropped.unique().tolist())
-    assert torch.equal(dropped.amin((1, 2)), dropped.amax((1, 2)))
-    assert abs(dropped.mean() - 1) < 0.05
-    assert DropPath(0.25).eval()(branch) is branch
+def test_a_residual_drops_whole_rows_of_its_branch_and_keeps_the_mean():
+    x, branch = torch.zeros(4001, 2, 3), torch.ones(4001, 2, 3, dtype=torch.bfloat16)
+    added = Residual(0.25)(x, branch)
+    assert {0.0, float(torch.tensor(1 / 0.75))} == set(added.unique().tolist())
+    assert torch.equal(added.amin((1, 2)), added.amax((1, 2)))
+    assert abs(added.mean() - 1) < 0.05
+    for whole in (Residual(0.25).eval()(x, branch), Residual(0.0)(x, branch)):
+        assert torch.equal(whole, torch.ones_like(x))
 
 
 def test_a_width_that_heads_cannot_share_is_refused():

@@ -49,7 +49,7 @@ def test_heads_must_divide_a_latent_at_a_size_that_the_data_may_choose():
 
 def test_a_bad_value_is_met_before_another_run(tmp_path):
     with RunFolder(tmp_path / "run", {"fingerprint": "", "steps": 5}, 0.0) as folder:
-        folder.write_config({})
+        folder.write_config({}, {})
     with pytest.raises(BadInput, match="self_heads = 7"):
         train("sample:wine", out=tmp_path / "run", config=Config(architecture=Architecture(self_heads=7)))
     with pytest.raises(BadInput, match="steps: 5, now 6"):

@@ -135,7 +135,7 @@ def test_the_difference_of_two_schemas_is_named_by_field(tmp_path):
         }
 
     with RunFolder(tmp_path / "run", asked("input"), 0.0) as folder:
-        folder.write_config({})
+        folder.write_config({}, {})
     with (
         pytest.raises(BadInput) as error,
         RunFolder(tmp_path / "run", asked("ignore"), 0.0) as folder,
@@ -158,7 +158,7 @@ def test_a_file_that_has_changed_makes_another_run(tmp_path):
 
     asked = {"fingerprint": "f"}
     with RunFolder(tmp_path / "run", asked, 0.0, files) as folder:
-        folder.write_config({})
+        folder.write_config({}, {})
     with RunFolder(tmp_path / "run", asked, 0.0, named_files(table, fields)) as folder:
         assert folder.config() is not None
     os.utime(tmp_path / "b.png", ns=(0, state.st_mtime_ns + 1))

@@ -145,6 +145,68 @@ def test_an_unknown_kernel_in_a_record_is_refused(fresh):
         kernels.use({"product float32 1×2→3": "abacus"})
 
 
+def random_gradients(function, arrays, seed=3):
+    """What `function` gives, and the gradients of its arrays at a random slope."""
+    found = function(*arrays)
+    slope = torch.randn(found.shape, generator=torch.Generator().manual_seed(seed)).to(found.dtype)
+    return found, *torch.autograd.grad(found, [array for array in arrays if array.requires_grad], slope)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=3, max_size=4),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.sampled_from([None, nn.GELU()]),
+    st.booleans(),
+)
+def test_products_learn_alike_by_every_kernel(sizes, kind, activation, autocast):
+    """`kind` is the type of the product: of its arrays, or by autocast of arrays in float32."""
+    torch.manual_seed(sum(sizes))
+    *rows, c, d = sizes
+    arrays = [torch.randn(shape).to(torch.float32 if autocast else kind) for shape in ((*rows, c), (d, c), (d,))]
+    exact = [array.double().requires_grad_() for array in arrays]
+    expected = random_gradients(lambda *a: kernels.PRODUCTS["plain"](*a, activation), exact)
+    arrays = [array.requires_grad_() for array in arrays]
+    for kernel in kernels.PRODUCTS.values():
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast and kind == torch.bfloat16):
+            found = random_gradients(lambda *a, kernel=kernel: kernel(*a, activation), arrays)
+        assert [x.dtype for x in found[1:]] == [x.dtype for x in arrays]
+        for a, b in zip(found, expected, strict=True):
+            difference = (a.double() - b).abs().max() / b.abs().max().clamp(min=1)
+            assert difference < (1e-5 if kind == torch.float32 else 3e-2)
+
+
+def test_a_probe_tries_with_gradients_and_a_record_is_taken_without_a_try(fresh, monkeypatch):
+    ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K, requires_grad=True)
+    q, k, v = (x.float() for x in example())
+    with kernels.probing() as chosen:
+        kernels.linear(x, layer).sum().backward()
+        kernels.attend(q, k, v).sum().backward()
+    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.LEARNING_ATTENTIONS)) * (kernels.TRIALS + 1)
+    assert chosen.keys() == {f"product float32 {M}×{K}→{V}", f"attention float32 {B}×{H}×{N}×{M}×{K}→{V}"}
+    assert kernels.record() == {}, "what a run tries is no choice of its process"
+    used, kernel = [], kernels.PRODUCTS["onednn"]
+    monkeypatch.setitem(kernels.PRODUCTS, "onednn", lambda *arguments: used.append(1) or kernel(*arguments))
+    ran.clear()
+    with kernels.recorded({f"product float32 {M}×{K}→{V}": "onednn"}):
+        kernels.linear(x, layer).sum().backward()
+        kernels.linear(x.detach(), layer)
+        kernels.linear(torch.randn(M + 1, K), layer)  # a shape that the record lacks
+        kernels.attend(q, k, v)
+    assert (ran, len(used)) == ([], 2)
+
+
+def test_a_record_of_a_machine_with_other_kernels_is_refused(fresh, monkeypatch):
+    choices = {f"product float32 {M}×{K}→{V}": "onednn"}
+    kernels.check(choices)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with (
+        pytest.raises(ValueError, match="is not to be had: this machine's torch lacks oneDNN"),
+        kernels.recorded(choices),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("reason", ["gradients", "plain", "autocast", "no oneDNN", "float64"])
 def test_where_nothing_may_be_chosen_the_layer_itself_is_asked(reason, fresh, monkeypatch):
     ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+import yaml
 
 from perceivers import files
 from perceivers.core import kernels
@@ -35,6 +37,47 @@ def test_no_kernel_is_chosen_by_the_clock(tmp_path, monkeypatch, through):
     before = kernels.record()
     assert tiny.result(tiny.run(tmp_path / "run")) == through
     assert kernels.record() == before
+
+
+def test_kernels_of_a_probe_are_in_the_run_and_taken_again_when_it_goes_on(tmp_path, monkeypatch):
+    """With minutes, the probe decides once: a run that is stopped ends with the bits of one that is not."""
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 0)
+    monkeypatch.setattr(kernels, "_seconds", lambda kernel, _: float(kernel is not kernels.PRODUCTS["onednn"]))
+    plans = []
+
+    def plan(model, data, config, deadline):
+        plans.append(fitting.measure(model, data, config, 2, math.inf))
+        return replace(config, steps=tiny.STEPS)
+
+    def run(out):
+        return train(tiny.FRAME, out=out, targets=["answer"], config=replace(tiny.CONFIG, steps=None, minutes=9.0))
+
+    monkeypatch.setattr(fitting, "plan", plan)
+    through = tiny.result(run(tmp_path / "through"))
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, kill(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            run(tmp_path / "stopped")
+    assert tiny.result(run(tmp_path / "stopped")) == through
+    assert len(plans) == 2
+    one, other = (
+        yaml.safe_load((tmp_path / name / "config.yaml").read_text())["kernels"] for name in ("through", "stopped")
+    )
+    assert one == other
+    assert {shape.rsplit(" ", 1)[0] for shape in one} == {"product float32"}
+    assert set(one.values()) == {"onednn"}
+
+
+def test_a_run_whose_kernels_are_not_here_says_so_when_it_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, kill(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            tiny.run(tmp_path / "run")
+    config = tmp_path / "run/config.yaml"
+    config.write_text(config.read_text().replace("kernels: {}", "kernels: {product float32 1×2→3: onednn}"))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(BadInput, match=r"'onednn' of 'product float32 1×2→3' is not to be had.*choose another --out"):
+        tiny.run(tmp_path / "run")
 
 
 def at_step(monkeypatch, step, act):

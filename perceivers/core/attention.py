@@ -82,30 +82,42 @@ class Attention(nn.Module):
         self.output = linear(v_channels, output_channels or q_channels)
 
     def forward(
-        self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
+        self, inputs_q: Float[Tensor, "#b n d"], inputs_kv: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n e"]:
-        large = inputs_q.shape[1] * inputs_kv.shape[1] >= chain.SMALL
-        if large and mask is None and self.num_heads == 1 and kernels.fast(inputs_q, inputs_kv, *self.parameters()):
-            return self._in_cheapest_order(inputs_q, inputs_kv)
+        if mask is not None and mask.ndim == 2:
+            mask = rearrange(mask, "b m -> b 1 m")
+        orders = self._orders(inputs_q, inputs_kv, mask)
+        if orders != ("plain", "plain"):
+            return self._reordered(*orders, inputs_q, inputs_kv, mask)
         if inputs_q is inputs_kv:
             q, k, v = self._heads(kernels.project(inputs_q, (self.to_q, self.to_k, self.to_v)))
         else:
             q, (k, v) = self.queries(inputs_q), self.keys_values(inputs_kv)
-        if mask is not None and mask.ndim == 2:
-            mask = rearrange(mask, "b m -> b 1 m")
-        return self.merge(self.pool(q, k, v, mask))
+        return self.merge(self.pool(q.expand(len(k), -1, -1, -1), k, v, mask))
 
-    def _in_cheapest_order(
-        self, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"]
+    def _orders(self, inputs_q: Tensor, inputs_kv: Tensor, mask: Tensor | None) -> tuple[chain.Order, chain.Order]:
+        """The cheapest ways to the logits and from the softmax to the output."""
+        uniform = mask is not None and type(self.pool) is not DotProduct  # which pools biases where nothing is seen
+        if self.num_heads > 1 or uniform or not kernels.reorder(inputs_q, inputs_kv):
+            return "plain", "plain"
+        (a, n, d), (b, m, c), (e, v) = inputs_q.shape, inputs_kv.shape, self.output.weight.shape
+        sizes = chain.Sizes(a, b, n, d, m, c, len(self.to_k.weight), v, e)
+        return chain.cheapest(chain.logits_costs(sizes)), chain.cheapest(chain.pooled_costs(sizes))
+
+    def _reordered(
+        self,
+        logits: chain.Order,
+        pooled: chain.Order,
+        inputs_q: Float[Tensor, "#b n d"],
+        inputs_kv: Float[Tensor, "b m c"],
+        mask: Bool[Tensor, "b #n m"] | None,
     ) -> Float[Tensor, "b n e"]:
-        e, v = self.output.weight.shape
-        (n, d), (m, c) = inputs_q.shape[1:], inputs_kv.shape[1:]
-        sizes = chain.Sizes(n, d, m, c, len(self.to_k.weight), v, e)
-        logits, pooled = (chain.cheapest(costs(sizes)) for costs in (chain.logits_costs, chain.pooled_costs))
         q, k = chain.keys(logits, inputs_q, inputs_kv, self.to_q, self.to_k)
-        values = chain.values(pooled, inputs_kv, self.to_v, self.output)
-        found = self.pool(*(x.unsqueeze(1) for x in (q, k, values)), None)
-        return chain.finish(pooled, found.squeeze(1), self.to_v, self.output)
+        read = k if logits == "inputs" else inputs_kv  # which is cast once
+        values = chain.values(pooled, read, self.to_v, self.output, k.dtype)
+        found = self.pool(*(x.unsqueeze(1) for x in (q.expand(len(k), -1, -1), k, values)), mask)
+        blind = None if mask is None else ~mask.any(-1, keepdim=True)
+        return chain.finish(pooled, found.squeeze(1), self.to_v, self.output, blind)
 
     def queries(self, inputs_q: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
         return self._heads([kernels.linear(inputs_q, self.to_q)])[0]
@@ -144,18 +156,21 @@ class MLP(nn.Sequential):
         return kernels.linear(kernels.linear(input, widen, self[1]), narrow)
 
 
-class DropPath(nn.Module):
-    """Drops a whole residual branch for a row with probability `rate` in training (Huang et al. 2016)."""
+class Residual(nn.Module):
+    """An array and a branch of it, added; in training the branch is dropped for a row with probability `rate` (Huang et
+    al. 2016).
+    """
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
-    def forward(self, branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        branch = branch.to(x.dtype)
         if not self.training or self.rate == 0:
-            return branch
+            return x + branch
         kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.rate
-        return branch * (kept / (1 - self.rate)).to(branch.dtype)
+        return torch.addcmul(x, branch, (kept / (1 - self.rate)).to(x.dtype))
 
 
 class CrossAttend(nn.Module):
@@ -181,17 +196,17 @@ class CrossAttend(nn.Module):
         self.mlp_norm = nn.LayerNorm(q_channels)
         self.mlp = mlp
         self.query_residual = query_residual
-        self.drop_path = DropPath(drop_path)
+        self.residual = Residual(drop_path)
 
     def forward(
-        self, queries: Float[Tensor, "b n d"], inputs: Float[Tensor, "b m c"], mask: Mask | None = None
+        self, queries: Float[Tensor, "#b n d"], inputs: Float[Tensor, "b m c"], mask: Mask | None = None
     ) -> Float[Tensor, "b n d"]:
         return self.finish(queries, self.attention(self.query_norm(queries), self.kv_norm(inputs), mask))
 
-    def finish(self, queries: Float[Tensor, "b n d"], read: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def finish(self, queries: Float[Tensor, "#b n d"], read: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """What comes after the attention: the residual and the MLP."""
-        x = queries + read if self.query_residual else read
-        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        x = queries + read.to(queries.dtype) if self.query_residual else read
+        return self.residual(x, self.mlp(self.mlp_norm(x)))
 
 
 class SelfAttend(nn.Module):
@@ -203,12 +218,12 @@ class SelfAttend(nn.Module):
         self.attention = attention
         self.mlp_norm = nn.LayerNorm(channels)
         self.mlp = mlp
-        self.drop_path = DropPath(drop_path)
+        self.residual = Residual(drop_path)
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
         normed = self.norm(x)
-        x = x + self.drop_path(self.attention(normed, normed, mask))
-        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        x = self.residual(x, self.attention(normed, normed, mask))
+        return self.residual(x, self.mlp(self.mlp_norm(x)))
 
 
 @contextmanager

@@ -9,21 +9,25 @@ Not concerned with how the attention in the middle is computed (`kernels.py`).
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from perceivers.core import kernels
 
-# With fewer pairs of a query and an input, another order than the papers' is not worth its copies.
-SMALL = 2**18
+# Where another order saves fewer multiply-adds, the papers' is kept: it has fewer copies.
+WORTH = 2**24
 
 Order = Literal["plain", "inputs", "queries"]
 
 
 class Sizes(NamedTuple):
-    """n queries of d channels, m inputs of c channels; k, v and e: what keys, values and the output are made of."""
+    """a rows of n queries of d channels, which are the same for all where a is 1, and b rows of m inputs of c channels;
+    k, v and e: what keys, values and the output are made of.
+    """
 
+    a: int
+    b: int
     n: int
     d: int
     m: int
@@ -36,24 +40,24 @@ class Sizes(NamedTuple):
 def logits_costs(s: Sizes) -> dict[Order, int]:
     """Multiply-adds of the logits where they are products of projections, with the inputs, or with the queries."""
     return {
-        "plain": s.n * s.d * s.k + s.m * s.c * s.k + s.n * s.m * s.k,
-        "inputs": s.n * s.d * s.k + s.n * s.k * s.c + s.n * s.m * s.c,
-        "queries": s.m * s.c * s.k + s.m * s.k * (s.d + 1) + s.n * s.m * (s.d + 1),
+        "plain": s.a * s.n * s.d * s.k + s.b * (s.m * s.c * s.k + s.n * s.m * s.k),
+        "inputs": s.a * (s.n * s.d * s.k + s.n * s.k * s.c) + s.b * s.n * s.m * s.c,
+        "queries": s.b * (s.m * s.c * s.k + s.m * s.k * (s.d + 1) + s.n * s.m * (s.d + 1)),
     }
 
 
 def pooled_costs(s: Sizes) -> dict[Order, int]:
     """Multiply-adds from the softmax to the output where the values are projections, the inputs, or outputs."""
     return {
-        "plain": s.m * s.c * s.v + s.n * s.m * s.v + s.n * s.v * s.e,
-        "inputs": s.n * s.m * s.c + s.n * s.c * s.v + s.n * s.v * s.e,
-        "queries": s.m * s.c * s.v + s.m * s.v * s.e + s.n * s.m * s.e,
+        "plain": s.b * (s.m * s.c * s.v + s.n * s.m * s.v + s.n * s.v * s.e),
+        "inputs": s.b * (s.n * s.m * s.c + s.n * s.c * s.v + s.n * s.v * s.e),
+        "queries": s.b * (s.m * s.c * s.v + s.m * s.v * s.e + s.n * s.m * s.e),
     }
 
 
 def keys(
-    order: Order, inputs_q: Float[Tensor, "b n d"], inputs_kv: Float[Tensor, "b m c"], to_q: nn.Linear, to_k: nn.Linear
-) -> tuple[Float[Tensor, "b n x"], Float[Tensor, "b m x"]]:
+    order: Order, inputs_q: Float[Tensor, "a n d"], inputs_kv: Float[Tensor, "b m c"], to_q: nn.Linear, to_k: nn.Linear
+) -> tuple[Float[Tensor, "a n x"], Float[Tensor, "b m x"]]:
     """What queries and keys are in an order: their products over √x are the logits, up to what a softmax drops."""
     width = len(to_q.weight)
     if order == "inputs":  # the keys' bias adds the same to all of a query's logits
@@ -66,21 +70,36 @@ def keys(
     return pad(inputs_q.to(k.dtype), (0, 1), value=1.0), both * (both.shape[-1] / width) ** 0.5
 
 
-def values(order: Order, inputs_kv: Float[Tensor, "b m c"], to_v: nn.Linear, output: nn.Linear) -> Tensor:
-    """What the softmax pools in an order (b m x). Its weights sum to one, so biases may come before or behind."""
+def values(
+    order: Order, inputs_kv: Float[Tensor, "b m c"], to_v: nn.Linear, output: nn.Linear, kind: torch.dtype
+) -> Float[Tensor, "b m x"]:
+    """What the softmax pools in an order, in the type of the keys, `kind`. Its weights sum to one, so biases may come
+    before or behind.
+    """
     if order == "inputs":
-        return inputs_kv.to(to_v.weight.dtype)
+        return inputs_kv.to(kind)
     projected = kernels.linear(inputs_kv, to_v)
     return projected if order == "plain" else kernels.linear(projected, output)
 
 
-def finish(order: Order, pooled: Float[Tensor, "b n x"], to_v: nn.Linear, output: nn.Linear) -> Float[Tensor, "b n e"]:
-    """From what was pooled to the output."""
+def finish(
+    order: Order,
+    pooled: Float[Tensor, "b n x"],
+    to_v: nn.Linear,
+    output: nn.Linear,
+    blind: Bool[Tensor, "b #n 1"] | None = None,
+) -> Float[Tensor, "b n e"]:
+    """From what was pooled to the output. `blind` queries saw nothing: what they pool is zeros in every order."""
+
+    def seen(x: Tensor) -> Tensor:
+        return x if blind is None else x.masked_fill(blind, 0.0)
+
     if order == "queries":
-        return pooled
-    return kernels.linear(kernels.linear(pooled, to_v) if order == "inputs" else pooled, output)
+        return pooled if blind is None else torch.where(blind, output.bias.to(pooled.dtype), pooled)
+    return kernels.linear(seen(kernels.linear(pooled, to_v)) if order == "inputs" else pooled, output)
 
 
 def cheapest(costs: dict[Order, int]) -> Order:
-    """The order of the fewest multiply-adds; the papers' where others are no better."""
-    return min(costs, key=costs.__getitem__)
+    """The order of the fewest multiply-adds; the papers' where others save little."""
+    best = min(costs, key=costs.__getitem__)
+    return best if costs["plain"] - costs[best] >= WORTH else "plain"

@@ -1,21 +1,23 @@
 """The one place that decides how a product or an attention is computed.
 
-Without gradients on a CPU, each large product and attention is tried once on this machine with each kernel that can
-compute it, and the fastest is used from then on in this process (`record`, `use`, `plain`). All kernels are the same
-function of the same weights. Not concerned with heads' layout or modules' order: an attention comes with its heads
-apart.
+On a CPU, each large product and attention is tried once on this machine with each kernel that can compute it, and the
+fastest is used from then on in this process (`record`, `use`, `plain`). A training run, which must not hang on the
+clock when it goes on, tries at its beginning (`probing`), forward and backward, and then takes what was chosen
+(`recorded`). All kernels are the same function of the same weights. Not concerned with heads' layout or modules'
+order: an attention comes with its heads apart.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear as torch_linear
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils._python_dispatch import _disable_current_modes
@@ -29,6 +31,7 @@ CACHED_WEIGHTS = 2**22
 SMALL_PRODUCT, SMALL_ATTENTION = 2**24, 2**18
 # Rows, heads and keys that a kernel is tried with: enough to tell, few enough for a probe within a second.
 TRIED_ROWS, TRIED_HEADS, TRIED_KEYS, TRIALS = 512, 2, 2048, 3
+LEARNING_ROWS, LEARNING_BATCH = 4096, 32  # in training, where attentions are many and small
 # A block of an attention's weights: two megabytes, the cache of a core.
 BLOCK_QUERIES, BLOCK_KEYS = 512, 1024
 
@@ -41,21 +44,40 @@ class Decision(NamedTuple):
     why: str
 
 
+Mode = Literal["process", "plain", "probing", "recorded"]
+
 _chosen: dict[str, str] = {}
 _tried: dict[str, dict[str, float]] = {}
 _noted: Counter[Decision] | None = None
-_plain = False
+_mode: Mode = "process"
 
 
 @contextmanager
-def plain() -> Iterator[None]:
-    """Inside, torch's own products are taken, in the papers' order."""
-    global _plain
-    before, _plain = _plain, True
+def _within(mode: Mode, chosen: dict[str, str]) -> Iterator[dict[str, str]]:
+    global _mode, _chosen
+    before, (_mode, _chosen) = (_mode, _chosen), (mode, chosen)
     try:
-        yield
+        yield chosen
     finally:
-        _plain = before
+        _mode, _chosen = before
+
+
+def plain() -> AbstractContextManager[Any]:
+    """Inside, torch's own products are taken, in the papers' order."""
+    return _within("plain", {})
+
+
+def probing() -> AbstractContextManager[dict[str, str]]:
+    """Inside, kernels are tried as in training, forward and backward; gives the record that comes of it."""
+    return _within("probing", {})
+
+
+def recorded(choices: Mapping[str, str]) -> AbstractContextManager[Any]:
+    """Inside, with gradients or without, a shape's kernel is the one of this record, and a shape that it lacks has
+    torch's own: nothing hangs on the clock. Raises ValueError where this machine lacks a kernel.
+    """
+    check(choices)
+    return _within("recorded", dict(choices))
 
 
 def record() -> dict[str, str]:
@@ -64,12 +86,20 @@ def record() -> dict[str, str]:
 
 
 def use(choices: Mapping[str, str]) -> None:
-    """Takes a `record` for this process: the shapes in it are not tried again."""
+    """Takes a `record` for this process: the shapes in it are not tried again. Raises ValueError as `recorded`."""
+    check(choices)
+    _chosen.update(choices)
+
+
+def check(choices: Mapping[str, str]) -> None:
+    """Raises ValueError where a record has a kernel that is unknown, or that this machine lacks."""
     for shape, name in choices.items():
-        known = KERNELS.get(shape.split(" ")[0], {})
+        kind, dtype = (*shape.split(" "), "")[:2]
+        known = KERNELS.get(kind, {})
         if name not in known:
             raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join(known)}")
-    _chosen.update(choices)
+        if name == "onednn" and dtype not in map(_short, _onednn_types()):
+            raise ValueError(f"kernel {name!r} of {shape!r} is not to be had: this machine's torch lacks oneDNN for it")
 
 
 @contextmanager
@@ -89,27 +119,28 @@ def tried() -> dict[str, dict[str, float]]:
 
 
 def fast(*arrays: Tensor) -> bool:
-    """Whether kernels may be chosen for these: no gradients, no autocast, values on a CPU."""
+    """Whether kernels may be chosen for these: values on a CPU, and outside of a training run no gradients."""
     return not _unchosen(*arrays)
 
 
 def _unchosen(*arrays: Tensor) -> str:
     """Why no kernel may be chosen for these; nothing where one may."""
-    grad = torch.is_grad_enabled()
-    if _plain:
+    if _mode == "plain":
         return "plain products are asked for"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast"
     if torch.compiler.is_compiling() or any(array.device.type != "cpu" for array in arrays):
         return "not on a CPU"
-    return "gradients" if any(grad and array.requires_grad for array in arrays) else ""
+    if _mode != "process":
+        return ""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    return "gradients" if torch.is_grad_enabled() and any(array.requires_grad for array in arrays) else ""
 
 
-def _unsuited(multiply_adds: int, *arrays: Tensor) -> str:
-    """Why a product of these is torch's own; nothing where a kernel is chosen. The last array is a weight."""
+def _unsuited(multiply_adds: int, kind: torch.dtype, *arrays: Tensor) -> str:
+    """Why a product of these, computed in `kind`, is torch's own; nothing where a kernel is chosen."""
     if multiply_adds < SMALL_PRODUCT:
         return "small"
-    return _unchosen(*arrays) or ("" if arrays[-1].dtype in _onednn_types() else "oneDNN has none here")
+    return _unchosen(*arrays) or ("" if kind in _onednn_types() else "oneDNN has none here")
 
 
 def _note(shape: str, kernel: str, why: str) -> None:
@@ -117,36 +148,33 @@ def _note(shape: str, kernel: str, why: str) -> None:
         _noted[Decision(shape, kernel, why)] += 1
 
 
+def reorder(*arrays: Tensor) -> bool:
+    """Whether products around an attention may be taken in another order than the papers': values on a CPU."""
+    return (
+        _mode != "plain" and not torch.compiler.is_compiling() and all(array.device.type == "cpu" for array in arrays)
+    )
+
+
 def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | None = None) -> Float[Tensor, "*s d"]:
     """A linear layer, and the activation behind it, by the kernel that fits the size. `x` is cast to the weights."""
-    weight, bias = layer.weight, layer.bias
-    if why := _unsuited(x.numel() * len(weight), x, weight):
-        _note(f"product {_rows(x)}×{x.shape[-1]}→{len(weight)}", "plain", why)
-        y = layer(_cast(x, weight))
-        return y if activation is None else activation(y)
-    x = x.to(weight.dtype)
-    rows, (d, c) = min(TRIED_ROWS, x.numel() // x.shape[-1]), weight.shape
-    kernel = _fastest(
-        f"product {str(x.dtype)[6:]} {rows}×{c}→{d}",
-        PRODUCTS,
-        lambda: (*(torch.rand(size).to(x.dtype) for size in ((rows, c), (d, c), (d,))), activation),
-    )
-    return PRODUCTS[kernel](x, weight, bias, activation)
+    return _product(x, layer.weight, layer.bias, activation)
 
 
 def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
     """Several linear layers of one array. With gradients as one product: the array is read and differentiated once."""
     weights = [layer.weight for layer in layers]
-    outputs = sum(map(len, weights))
-    if why := _unsuited(x.numel() * outputs, x, *weights):
-        _note(f"projection {_rows(x)}×{x.shape[-1]}→{outputs}", "joined", why)
+    kind, widths = _kind(x, weights[0]), [len(weight) for weight in weights]
+    if _mode != "process":
+        return _joined(x, layers, _product)
+    if why := _unsuited(x.numel() * sum(widths), kind, x, *weights):
+        _note(f"projection {_rows(x)}×{x.shape[-1]}→{sum(widths)}", "joined", why)
         return _joined(_cast(x, weights[0]), layers, _plain_product)
-    x = x.to(weights[0].dtype)
-    rows, c, widths = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1], [len(weight) for weight in weights]
+    x = x.to(kind)
+    rows, c = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1]
     kernel = _fastest(
-        f"projection {str(x.dtype)[6:]} {rows}×{c}→{'+'.join(map(str, widths))}",
+        f"projection {_short(kind)} {rows}×{c}→{'+'.join(map(str, widths))}",
         PROJECTIONS,
-        lambda: (torch.rand(rows, c).to(x.dtype), [nn.Linear(c, d, dtype=x.dtype) for d in widths]),
+        lambda: (torch.rand(rows, c).to(kind), [nn.Linear(c, d, dtype=kind) for d in widths]),
     )
     return PROJECTIONS[kernel](x, layers)
 
@@ -163,23 +191,32 @@ def attend(
     """
     (b, h, n, c), m = q.shape, k.shape[2]
     kernel = "plain" if b * h * n * m <= PLAIN_WEIGHTS else "fused"
-    if why := "small" if n * m < SMALL_ATTENTION else _unchosen(q, k, v):
+    learning = _mode != "process"
+    small = (b * h if learning else 1) * n * m < SMALL_ATTENTION
+    if why := "small" if small else _unchosen(q, k, v):
         most = f"{'at most' if kernel == 'plain' else 'over'} {PLAIN_WEIGHTS:,} weights"
         _note(f"attention {h}×{n}×{m}×{c}→{v.shape[3]}", kernel, f"{why}, {most}")
     else:
-        small = b * h * n * m <= CACHED_WEIGHTS
-        h, n, m = min(h, TRIED_HEADS), min(n, TRIED_ROWS), min(m, TRIED_KEYS)
-        sizes = (n, c), (m, c), (m, v.shape[3])
-        kind = f"{str(q.dtype)[6:]}{'' if small else ' large'}{'' if mask is None else ' masked'}"
-        kernel = _fastest(
-            f"attention {kind} {h}×{n}×{m}×{c}→{v.shape[3]}",
-            {name: kernel for name, kernel in ATTENTIONS.items() if small or name != "plain"},
-            lambda: (
-                *(torch.rand(1, h, *size).to(q.dtype) for size in sizes),
-                None if mask is None else torch.ones(1, 1, m, dtype=torch.bool),
-            ),
-        )
+        kernel = _tried_attention(q, k, v, mask, learning)
     return ATTENTIONS[kernel](q, k, v, mask)
+
+
+def _tried_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, learning: bool) -> str:
+    (b, h, n, c), m, out = q.shape, k.shape[2], v.shape[3]
+    small = b * h * n * m <= (PLAIN_WEIGHTS if learning else CACHED_WEIGHTS)
+    names = LEARNING_ATTENTIONS if learning else ATTENTIONS.keys()
+    b, h = (min(b, LEARNING_BATCH), h) if learning else (1, min(h, TRIED_HEADS))
+    n, m = min(n, TRIED_ROWS), min(m, TRIED_KEYS)
+    kind = f"{_short(q.dtype)}{'' if small else ' large'}{'' if mask is None else ' masked'}"
+    return _fastest(
+        f"attention {kind} {f'{b}×' if learning else ''}{h}×{n}×{m}×{c}→{out}",
+        {name: ATTENTIONS[name] for name in names if small or name != "plain"},
+        lambda: (
+            *(torch.rand(b, h, *size).to(q.dtype).requires_grad_(learning) for size in ((n, c), (m, c), (m, out))),
+            None if mask is None else torch.ones(b, 1, m, dtype=torch.bool),
+        ),
+        "plain" if small else "fused",
+    )
 
 
 def attention_weights(
@@ -196,6 +233,28 @@ def attention_weights(
     return weights.masked_fill(closed, 0.0)
 
 
+def _product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
+    kind = _kind(x, weight)
+    if why := _unsuited(x.numel() * len(weight), kind, x, weight):
+        _note(f"product {_rows(x)}×{x.shape[-1]}→{len(weight)}", "plain", why)
+        return _plain_product(_cast(x, weight), weight, bias, activation)
+    learning = _mode != "process"
+    rows, (d, c) = min(LEARNING_ROWS if learning else TRIED_ROWS, x.numel() // x.shape[-1]), weight.shape
+    types = kind, weight.dtype, weight.dtype
+    kernel = _fastest(
+        f"product {_short(kind)} {rows}×{c}→{d}",
+        PRODUCTS,
+        lambda: (
+            *(
+                torch.rand(s).to(t).requires_grad_(learning)
+                for s, t in zip(((rows, c), (d, c), (d,)), types, strict=True)
+            ),
+            None if learning else activation,
+        ),
+    )
+    return PRODUCTS[kernel](_cast(x, weight), weight, bias, activation)
+
+
 def _apart(x: Tensor, layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
     return tuple(linear(x, layer) for layer in layers)
 
@@ -205,6 +264,16 @@ def _joined(x: Tensor, layers: Sequence[nn.Linear], product: Callable[..., Tenso
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
     return product(x, weight, bias, None).split([layer.out_features for layer in layers], dim=-1)
+
+
+def _kind(x: Tensor, weight: Tensor) -> torch.dtype:
+    """The type in which a product is computed."""
+    place = x.device.type
+    return torch.get_autocast_dtype(place) if not x.is_meta and torch.is_autocast_enabled(place) else weight.dtype
+
+
+def _short(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _cast(x: Tensor, weight: Tensor) -> Tensor:
@@ -218,11 +287,43 @@ def _plain_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Modul
 
 
 def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
-    """A product of oneDNN on the plain weights, bias and GELU fused."""
+    """A product of oneDNN on the plain weights, the bias and without gradients GELU fused."""
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
+        y = _Product.apply(x, weight, bias, _kind(x, weight))
+        return y if activation is None else activation(y)
+    x, weight, bias = (array.to(_kind(x, weight)) for array in (x, weight, bias))
     if isinstance(activation, nn.GELU):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], activation.approximate)
     y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y if activation is None else activation(y)
+
+
+class _Product(torch.autograd.Function):
+    """The product with its gradients, which are plain products. All of them are computed in one type."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype) -> Tensor:
+        ctx.types = x.dtype, weight.dtype, bias.dtype
+        x, weight = x.to(kind), weight.to(kind)
+        ctx.save_for_backward(x, weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias.to(kind), "none", [], "")
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyrefly: ignore[bad-override]  the decorator has no names of arguments
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (x, weight), (x_type, weight_type, bias_type) = ctx.saved_tensors, ctx.types
+        grad, rows = grad_outputs[0].flatten(0, -2), x.flatten(0, -2)
+        to_x = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = (grad @ weight).view(x.shape).to(x_type)
+        if ctx.needs_input_grad[1]:  # the narrower of the two is the one that is transposed
+            wider = grad.shape[1] > rows.shape[1]
+            to_weight = ((rows.mT @ grad).mT if wider else grad.mT @ rows).to(weight_type)
+        if ctx.needs_input_grad[2]:
+            to_bias = grad.sum(0).to(bias_type)
+        return to_x, to_weight, to_bias, None
 
 
 def _plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -278,6 +379,7 @@ ATTENTIONS: dict[str, Callable[..., Tensor]] = {
     "fused": _fused_attention,
     "chunked": _chunked_attention,
 }
+LEARNING_ATTENTIONS = ("plain", "fused")  # those that have gradients
 
 
 PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
@@ -295,13 +397,22 @@ def _onednn_types() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.bfloat16) if bf16 else (torch.float32,)
 
 
-def _fastest(shape: str, kernels: Mapping[str, Callable[..., Any]], example: Callable[[], tuple]) -> str:
+def _fastest(
+    shape: str, kernels: Mapping[str, Callable[..., Any]], example: Callable[[], tuple], default: str = "plain"
+) -> str:
     """The name of the kernel for a shape: recorded, or tried now, in turn, on an example of it.
 
     The example has values, also where the arrays at hand have none (`FakeTensorMode`): theirs would take no time.
     """
+    if _mode == "recorded" or (_mode == "probing" and not torch.is_grad_enabled()):
+        _note(shape, _chosen.get(shape, default), "recorded" if shape in _chosen else "not in the record")
+        return _chosen.get(shape, default)
     if shape not in _chosen:
-        with torch.no_grad(), _disable_current_modes(), decisions():  # those of a try are not of what is at hand
+        with (
+            torch.set_grad_enabled(_mode == "probing"),
+            _disable_current_modes(),
+            decisions(),
+        ):  # not of what is at hand
             arguments = example()
             times = {name: [_seconds(kernel, arguments)] for name, kernel in kernels.items()}  # the first one warms up
             for _ in range(TRIALS):
@@ -319,5 +430,8 @@ def _rows(x: Tensor) -> int:
 
 def _seconds(kernel: Callable[..., Any], arguments: tuple) -> float:
     start = time.perf_counter()
-    kernel(*arguments)
+    found = kernel(*arguments)
+    if torch.is_grad_enabled():
+        wanted = [array for array in arguments if isinstance(array, Tensor) and array.requires_grad]
+        torch.autograd.grad(found, wanted, torch.ones_like(found))
     return time.perf_counter() - start

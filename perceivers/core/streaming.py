@@ -33,7 +33,7 @@ def read(
     """
     if isinstance(inputs, Tensor | tuple):
         array = join(inputs)
-        return cross(latents.expand(len(array), -1, -1), array, mask)
+        return cross(latents, array, mask)
     if mask is not None:
         raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
     if isinstance(inputs, Chunks):

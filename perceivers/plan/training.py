@@ -79,7 +79,7 @@ def asked(
 
 def plan(found: Asked) -> Plan:
     """What a step costs in the precision and with the threads that are the fastest here, as training chooses them."""
-    with kernels.plain():  # as training does
+    with fitting.probing(found.config):  # as training does
         times = {choice: seconds(found, choice) for choice in fitting.kernels(found.config)}
         precision, threads = fastest = min(times, key=times.__getitem__)
         config = fitting.with_kernels(found.config, *fastest)

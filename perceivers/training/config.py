@@ -56,6 +56,9 @@ class Training:
     """Global norm of the gradients."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of the products in training; auto: the faster one, as measured, or with `steps` as this machine's kind says."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """How products and attentions are computed; auto: as a probe before the first step finds, or with `steps` by size
+    alone; plain: as torch and the papers have it."""
     validations: int = 20
     """So many in a run."""
     small: bool | None = None

@@ -9,8 +9,8 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from perceivers.core import kernels as products
 from perceivers.data.loading import TrainingBatches, evaluation_batches
 from perceivers.errors import Failed
 from perceivers.files import write_atomic
@@ -139,6 +140,16 @@ def measure(model: Model, data: Any, config: Config, steps: int, seconds: float)
     with threads(config.training.threads):
         trainer(steps, [clock, *averaging(config, steps)], None).fit(module, batches(data, config))
     return typical(clock.times)
+
+
+def probing(config: Config) -> AbstractContextManager[dict[str, str]]:
+    """Inside, the kernels of steps that are measured are tried; gives the record of what was chosen."""
+    return products.plain() if config.training.kernels == "plain" else products.probing()
+
+
+def chosen_kernels(config: Config, choices: Mapping[str, str]) -> AbstractContextManager[Any]:
+    """Inside, a run computes as its record of kernels says."""
+    return products.plain() if config.training.kernels == "plain" else products.recorded(choices)
 
 
 def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Config:

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import polars as pl
 import yaml
 
+from perceivers.core import kernels
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput
@@ -204,10 +205,24 @@ class RunFolder:
             raise BadInput(f"{self.path / CONFIG}: has no {error}: choose another --out") from error
         return replace(before, training=replace(before.training, workers=config.training.workers))
 
-    def write_config(self, resolved: dict[str, Any]) -> None:
+    def kernels(self, stored: dict[str, Any]) -> dict[str, str]:
+        """The record of kernels that was written when the run was planned. Raises BadInput where one is not here."""
+        choices = stored.get("kernels") or {}
+        try:
+            if not isinstance(choices, dict) or not all(isinstance(x, str) for pair in choices.items() for x in pair):
+                raise ValueError(f"kernels are shapes and names, got {choices!r:.80}")
+            kernels.check(choices)
+        except ValueError as error:
+            raise BadInput(
+                f"{self.path / CONFIG}: {error}: go on where the run began, or choose another --out"
+            ) from error
+        return choices
+
+    def write_config(self, resolved: dict[str, Any], choices: Mapping[str, str]) -> None:
+        """The configuration of the run, and the `choices` of kernels that its probe has made."""
         if self.files:
             write_atomic(self.path / FILES, json.dumps(self.files, ensure_ascii=False) + "\n")
-        content = {"format": FORMAT, "asked": json.loads(json.dumps(self.asked)), **resolved}
+        content = {"format": FORMAT, "asked": json.loads(json.dumps(self.asked)), **resolved, "kernels": dict(choices)}
         write_atomic(self.path / CONFIG, yaml.dump(content, None, DUMPER, sort_keys=False, allow_unicode=True))
 
     @property

@@ -194,10 +194,11 @@ def _run(
     if deadline:
         deadline -= reporting.rehearse(model, data)
     if stored is None:
-        resolved = fitting.plan(model, data, resolved, deadline)
-        folder.write_config(resolved.to_dict())
+        with fitting.probing(resolved) as choices:
+            resolved = fitting.plan(model, data, resolved, deadline)
+        folder.write_config(resolved.to_dict(), choices)
     else:
-        resolved = folder.resolved(stored, config)
+        resolved, choices = folder.resolved(stored, config), folder.kernels(stored)
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
@@ -206,8 +207,9 @@ def _run(
         say(f"note: under {defaults.SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
     if deadline is not None and resolved.steps < FEW_STEPS:
         say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
-    model, outcome = _trained(model, data, resolved, folder, deadline, signals)
-    failed = reporting.write(folder, model, data, resolved, outcome, baselines, command)
+    with fitting.chosen_kernels(resolved, choices):
+        model, outcome = _trained(model, data, resolved, folder, deadline, signals)
+        failed = reporting.write(folder, model, data, resolved, outcome, baselines, command)
     for line in list(failed.values())[:5]:
         say(f"left out: {line}")
     if failed:
