@@ -291,16 +291,16 @@ def test_changes_in_training_are_small_noise_and_hidden_patches():
         (RNG.normal(size=40), ["time"], ["time →"]),
         (RNG.normal(size=(40, 6)), ["time", "channels"], ["6 channels × time →"]),
         (RNG.normal(size=(4, 900)), ["y", "x"], ["y ↓ x →"]),
-        (RNG.random((9, 8, 5)), ["y", "x", "channels"], [f"y ↓ x →, channel {i} of 5" for i in (1, 2, 3)]),
+        (RNG.random((9, 8, 5)), ["y", "x", "channels"], [f"y ↓ x →|channel {i} of 5" for i in (1, 2, 3)]),
         (
             RNG.normal(size=(5, 6, 7)),
             ["z", "y", "x"],
-            ["y ↓ x →, largest over z", "z ↓ x →, largest over y", "z ↓ y →, largest over x"],
+            ["y ↓ x →|largest over z", "z ↓ x →|largest over y", "z ↓ y →|largest over x"],
         ),
         (
             RNG.normal(size=(2, 3, 5, 7)),
             ["t", "z", "y", "x"],
-            ["y ↓ x →, largest over 2 others", "z ↓ x →, largest over 2 others", "z ↓ y →, largest over 2 others"],
+            ["y ↓ x →|largest over 2 others", "z ↓ x →|largest over 2 others", "z ↓ y →|largest over 2 others"],
         ),
     ],
 )
@@ -308,7 +308,8 @@ def test_drawings_of_any_rank(cell, axes, titles):
     field = field_of([cell], axes=axes)
     drawn = ARRAY.draw(field, cell)
     assert re.match(r"<svg .*</svg>$", drawn, re.DOTALL)
-    assert re.findall(r"<text[^>]*>([^<]*)</text>", drawn) == titles
+    lines = [line for title in titles for line in title.split("|")]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", drawn) == lines
     assert drawn.count("data:image/png") == len(titles)
     assert len(drawn) < 200_000
     assert ARRAY.draw(field, None) == "–"

@@ -425,7 +425,7 @@ def test_inspect_fits_into_120_columns_and_names_everything(count):
     assert max(map(len, text.splitlines())) <= 120
     assert f"60 rows × {count + 2} columns" in text
     assert text.count("a median of 10 words") == count
-    assert "3: green, red, blue (1.7% missing)" in text
+    assert "3: blue, green, red (1.7% missing)" in text
     assert "2024-01-31 … 2024-02-01" in text
     assert "stratified by 'colour'" in text
 
@@ -478,3 +478,18 @@ def test_a_first_line_of_data_is_noticed():
 def test_classes_are_shown_in_the_order_that_people_expect():
     table = read({"size": [3.5, 4.1, 2.2, 9.9] * 5, "kind": ["10", "9", "b 2", "b 10"] * 4 + ["b 10"] * 4})
     assert "4: 9, 10, b 2, b 10" in describe(table, infer(table, ["kind"]))
+
+
+def test_lists_that_may_be_sounds_or_clouds_are_read_as_series_and_how_to_change_that_is_said():
+    random = np.random.default_rng(0)
+    table = read(
+        {
+            "heard": [random.normal(size=1_200).tolist() for _ in range(4)],
+            "scan": [random.normal(size=(n, 3)).tolist() for n in (5, 7, 7, 11)],
+            "moved": [random.normal(size=(2, n)).tolist() for n in (5, 7, 7, 11)],
+        }
+    )
+    reasons = {field.name: field.reason for field in infer(table).fields}
+    assert reasons["heard"] == "lists of numbers; sounds with `modality: audio` and their `rate`"
+    assert reasons["scan"] == "lists of lists of numbers: channels; clouds with `modality: points`"
+    assert reasons["moved"] == "lists of lists of numbers: channels"

@@ -53,3 +53,24 @@ def test_a_folder_of_files(tmp_path, monkeypatch, modality, ending, write):
     (field,) = explanation.fields
     assert field.weights.sum() == pytest.approx(1, abs=1e-4)
     assert field.shaded().html().startswith("<svg")
+
+
+def test_a_sound_a_cloud_and_a_number_in_one_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ["heard,scan,weight,kind"]
+    for number in range(24):
+        kind = "ab"[number % 2]
+        tone(tmp_path / f"{number}.wav", kind)
+        cloud(tmp_path / f"{number}.xyz", kind)
+        lines.append(f"{number}.wav,{number}.xyz,{RNG.normal():.2f},{kind}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    model = pv.fit("rows.csv", target="kind", steps=3, size="tiny", out=tmp_path / "run")
+    assert {f.name: f.modality for f in model.schema.inputs} == {"heard": "audio", "scan": "points", "weight": "number"}
+    row = {"heard": "3.wav", "scan": "3.xyz", "weight": 0.5}
+    missing = {**row, "scan": None}
+    found = pv.load(tmp_path / "run").predict([row, missing, {**row, "heard": "gone.wav"}])
+    assert found["kind"].is_null().to_list() == [False, False, True]
+    assert "gone.wav: no such file" in found["error"][2]
+    assert found["kind_probability"][0] != found["kind_probability"][1]
+    (explanation,) = model.explain([row])
+    assert sum(field.share for field in explanation.fields) == pytest.approx(1)

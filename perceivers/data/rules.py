@@ -24,6 +24,7 @@ from perceivers.errors import Unreadable
 
 SAMPLE_CELLS, SAMPLE_FILES = 10_000, 1_000
 FILES_SHARE = 0.9
+OPENED, SAMPLES = 100, 1_000  # lists that are looked at; as long ones may be samples of sound
 LONG_WORDS = 3  # strings with a median of more words are text
 TEXT_DISTINCT = 0.5  # strings of which more are distinct are text
 CLASSES, ROWS_PER_CLASS = 20, 10  # integers with at most so many values of at least so many rows are classes
@@ -139,14 +140,32 @@ def _nested(column: Column) -> Reading | None:
         if dtype.inner == pl.String:
             return Reading("category", {"labels": "many"}, "lists of strings: several labels at once")
         if dtype.inner.is_numeric():
-            return Reading("series", {}, "lists of numbers")
+            return Reading("series", {}, f"lists of numbers{_as_sound(column)}")
         if dtype.inner in (pl.List, pl.Array) and dtype.inner.inner.is_numeric():
-            return Reading("series", {}, "lists of lists of numbers: channels")
+            return Reading("series", {}, f"lists of lists of numbers: channels{_as_cloud(column)}")
         if (rank := _rank(dtype)) > 2:
             return Reading("array", {}, f"nested lists of numbers: arrays of rank {rank}")
     if dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
         return None
     return Reading(None, {}, f"cells of type {dtype} are not read: store numbers or strings")
+
+
+def _as_sound(column: Column) -> str:
+    """How to read long lists of numbers, which may be samples: nothing in them says so."""
+    long = min(_lengths(column.sample(OPENED))) >= SAMPLES
+    return "; sounds with `modality: audio` and their `rate`" if long else ""
+
+
+def _as_cloud(column: Column) -> str:
+    """How to read lists of triples, of which there are now more, now fewer, so that they may be points."""
+    cells = column.sample(OPENED)
+    points = len(_lengths(cells)) > 1 and _lengths(cells.explode()) == {3}
+    return "; clouds with `modality: points`" if points else ""
+
+
+def _lengths(lists: pl.Series) -> set[int]:
+    dtype: Any = lists.dtype
+    return {dtype.size} if dtype == pl.Array else {*lists.drop_nulls().list.len()}
 
 
 def _rank(dtype: Any) -> int:
