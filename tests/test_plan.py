@@ -1,17 +1,19 @@
 """What a plan counts, against runs with values; its seconds are no test."""
 
 import json
+import re
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import perceivers as pv
 from perceivers import published
 from perceivers.cli import main
 from perceivers.core import kernels
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
-from perceivers.plan import prediction, probe, training
+from perceivers.plan import check, page, prediction, probe, training
 from perceivers.plan.trace import Trace, bytes_of, hollow
 from perceivers.published import PRESETS
 from perceivers.published.untrained import example
@@ -146,7 +148,30 @@ def test_the_command_prints_json(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == 32
     assert found["peak_gb"] == pytest.approx(sum(found["memory_gb"].values()))
+    assert found["own_gb"] == pytest.approx(found["peak_gb"] - found["memory_gb"]["libraries and data"])
+    assert 0.1 < found["memory_gb"]["libraries and data"] < 10
     assert "measured" not in found
+
+
+def test_rows_for_a_run_folder_are_planned_as_they_are_predicted(tmp_path, monkeypatch, capsys):
+    folder = str(pv.fit("sample:wine", steps=2, size="tiny", out=tmp_path / "run").save(tmp_path / "model"))
+    assert run("plan", folder, "sample:wine", "--kernels", "plain", "--json", monkeypatch=monkeypatch) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["inputs"]) == (89, 13)  # 178 rows in two batches
+    assert {one["kernel"] for one in found["kernels"]} <= {"plain", "joined"}
+    assert len(found["notes"]) == 1
+    assert run("plan", folder, monkeypatch=monkeypatch) == 2
+    assert "give some, as to predict" in capsys.readouterr().err
+
+
+def test_what_was_measured_stands_beside_the_plan():
+    plan = training.plan(asked(Config(training=Training(threads=1))))
+    found = check.Measured(plan.seconds / 2, plan.peak, 2 * plan.own)
+    beside = found.as_json(plan)
+    assert (beside["seconds_off"], beside["peak_off"], beside["own_off"]) == (1.0, 0.0, -0.5)
+    lines = page.lines(plan, found)
+    assert any(re.match(r"time +1 s; measured 500 ms", line) for line in lines)
+    assert any("measured" in line and line.startswith("memory") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ Not concerned with what is run (`training.py`, `prediction.py`).
 """
 
 import multiprocessing
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from perceivers.core import kernels
 from perceivers.core.perceiver import build
 from perceivers.core.precision import lower
 from perceivers.plan import prediction, training
-from perceivers.plan.costs import Plan
+from perceivers.plan.costs import Plan, held
 from perceivers.plan.probe import SMALL
 from perceivers.training import fitting
 from perceivers.training.module import LearningModel
@@ -29,10 +27,11 @@ STEPS = 12
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds, and the bytes that the process held more than before the model was made."""
+    """Seconds, the bytes that the process held at most, and how many more than before the model was made."""
 
     seconds: float
     peak: int
+    own: int
 
     def as_json(self, plan: Plan) -> dict[str, Any]:
         """Beside the plan, `off` by so many parts of what was measured."""
@@ -40,7 +39,9 @@ class Measured:
             "seconds": self.seconds,
             "seconds_off": plan.seconds / self.seconds - 1,
             "peak_gb": self.peak / 1e9,
-            "peak_off": plan.peak / max(1, self.peak) - 1,
+            "peak_off": plan.peak / self.peak - 1,
+            "own_gb": self.own / 1e9,
+            "own_off": plan.own / max(1, self.own) - 1,
         }
 
 
@@ -58,13 +59,14 @@ def step(options: dict[str, Any], chosen: tuple[str, int]) -> Measured:
         stream = fitting.batches(found.data, found.config)
         few = fitting.batches(found.data, training.smaller(found.config, training.FEW)).batch(0)
         _step(found)(few)  # what the libraries set up at first is not the step's
-        before = _held()
+        before = held()
         ahead = [stream.batch(i) for i in range(training.batches_held(found.config))]
         take = _step(found)
         take(ahead[0])
-        peak = CPUClock().measure(lambda: take(ahead[0]))["peak"] - before
+        peak = CPUClock().measure(lambda: take(ahead[0]))["peak"]
         del take, ahead
-        return Measured(fitting.measure(found.model(), found.data, found.config, STEPS, float("inf")), int(peak))
+        taken = fitting.measure(found.model(), found.data, found.config, STEPS, float("inf"))
+    return Measured(taken, int(peak), int(peak) - before)
 
 
 def answer(
@@ -75,21 +77,16 @@ def answer(
     kernels.use(chosen)
     with torch.no_grad():  # what the libraries set up at first is not the model's
         build(SMALL)(torch.zeros(2, 64, 8), torch.zeros(2, 2, 8))
-    before = _held()
+    before = held()
     found = prediction.asked(place, inputs, weights=True)
     lower(found.model, precision)
     clock = CPUClock()
     with torch.no_grad(), kernels.plain() if plain else nullcontext():
         found.call(found.model, found.given)
         turns = [clock.measure(lambda: found.call(found.model, found.given)) for _ in range(RUNS)]
-    return Measured(min(turn["seconds"] for turn in turns), int(max(turn["peak"] for turn in turns) - before))
+    peak = int(max(turn["peak"] for turn in turns))
+    return Measured(min(turn["seconds"] for turn in turns), peak, peak - before)
 
 
 def _step(found: training.Asked) -> training.Step:
     return training.Step(LearningModel(found.model().train(), found.config.training, STEPS))
-
-
-def _held() -> int:
-    """The bytes that this process holds."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()

@@ -3,10 +3,12 @@
 Not concerned with how it is found (`training.py`, `prediction.py`) nor shown (`page.py`).
 """
 
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +17,16 @@ from perceivers.core import kernels
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.core.kernels import Decision
 from perceivers.core.perceiver import PerceiverIO, PerceiverIOConfig
+
+STATUS = Path("/proc/self/statm")
+LIBRARIES = "libraries and data"  # what the process holds before a model is made
+
+
+def held() -> int:
+    """The bytes that this process holds; where the system does not say, the most that it has held."""
+    if STATUS.exists():
+        return int(STATUS.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,13 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """All bytes at once, at most."""
+        """All bytes at once, at most, with those of the libraries."""
         return sum(self.bytes.values())
+
+    @property
+    def own(self) -> int:
+        """Those of the model and of what it computes."""
+        return self.peak - self.bytes[LIBRARIES]
 
     def as_json(self) -> dict[str, Any]:
         """The shape that other programs read; bytes in GB."""
@@ -56,6 +73,7 @@ class Plan:
             "flop": self.flop,
             "seconds": self.seconds,
             "peak_gb": self.peak / 1e9,
+            "own_gb": self.own / 1e9,
             "memory_gb": {name: size / 1e9 for name, size in self.bytes.items()},
             "kernels": [
                 {**decision._asdict(), "times": count, "tried_s": kernels.tried().get(decision.shape)}

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from perceivers import published
-from perceivers.api import load_run
+from perceivers.api import TrainedModel, load_run
 from perceivers.bench.works import OWNER
 from perceivers.core import kernels
 from perceivers.core.perceiver import PerceiverIOConfig
@@ -24,7 +24,7 @@ from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.model import CONFIG
 from perceivers.plan import probe
-from perceivers.plan.costs import Plan, Stages
+from perceivers.plan.costs import LIBRARIES, Plan, Stages, held
 from perceivers.plan.trace import Trace, bytes_of, hollow
 from perceivers.predict import BATCH, require_columns, to_answer
 from perceivers.published import ORIGINAL_SUFFIXES
@@ -60,11 +60,13 @@ def asked(place: str, inputs: Sequence[str], *, weights: bool) -> Asked:
     """
     if place in PRESETS or not Path(place).is_dir() or published.is_hub_folder(Path(place)):
         return _published(place, inputs, weights)
-    model = load_run(Path(place)).model
+    loaded = load_run(Path(place))
     if not inputs:
         raise BadInput(f"{place}: a prediction costs what its rows need: give some, as to predict: plan {place} INPUT…")
-    given, rows, notes = _largest_batch(place, inputs)
-    return Asked(place, model, model.config, given, rows, lambda model, batch: model.answers(batch), notes)
+    given, rows, notes = _largest_batch(loaded, inputs)
+    return Asked(
+        place, loaded.model, loaded.model.config, given, rows, lambda model, batch: model.answers(batch), notes
+    )
 
 
 def _published(place: str, inputs: Sequence[str], weights: bool) -> Asked:
@@ -89,9 +91,8 @@ def _fill(model: nn.Module) -> None:
             tensor.uniform_(0.0, 0.02)
 
 
-def _largest_batch(place: str, inputs: Sequence[str]) -> tuple[Any, int, tuple[str, ...]]:
+def _largest_batch(loaded: TrainedModel, inputs: Sequence[str]) -> tuple[Any, int, tuple[str, ...]]:
     """The batch of the longest rows, how many it has, and a note where there are more."""
-    loaded = load_run(Path(place))
     table = loaded.written(inputs)
     require_columns(table, loaded.reads)
     table, _ = to_answer(loaded.model, table)
@@ -107,7 +108,7 @@ def _largest_batch(place: str, inputs: Sequence[str]) -> tuple[Any, int, tuple[s
 
 def plan(found: Asked, precision: str, plain: bool) -> Plan:
     """What an answer costs, its kernels tried and its operations timed here. The model has no values afterwards."""
-    model = found.model
+    before, model = held(), found.model
     chosen, reason = choose(precision, torch.device("cpu"))
     lower(model, chosen)
     hollow(model)
@@ -136,6 +137,7 @@ def plan(found: Asked, precision: str, plain: bool) -> Plan:
         flop={**stages.flop, "inputs and heads": total - sum(stages.flop.values())},
         seconds=probe.total(traced.operations),
         bytes={
+            LIBRARIES: before,
             "weights": bytes_of(weights),
             "what is read": bytes_of(found.given),
             "activations, at most": traced.peak,

@@ -19,7 +19,7 @@ from perceivers.data import sources
 from perceivers.data.loading import READ_AHEAD
 from perceivers.data.schema import Schema
 from perceivers.model import Model
-from perceivers.plan.costs import Plan, Stages
+from perceivers.plan.costs import LIBRARIES, Plan, Stages, held
 from perceivers.plan.trace import Trace, bytes_of, hollow
 from perceivers.terminal import counted
 from perceivers.training import defaults, fitting, origins
@@ -79,12 +79,13 @@ def asked(
 
 def plan(found: Asked) -> Plan:
     """What a step costs in the precision and with the threads that are the fastest here, as training chooses them."""
-    with fitting.probing(found.config):  # as training does
+    before = held()
+    with fitting.probing(found.config) as choices:  # as training does
         times = {choice: seconds(found, choice) for choice in fitting.kernels(found.config)}
         precision, threads = fastest = min(times, key=times.__getitem__)
         config = fitting.with_kernels(found.config, *fastest)
         with fitting.threads(threads):
-            traced = _traced(replace(found, config=config))
+            traced = _traced(replace(found, config=config), before)
     others = ", ".join(f"{p} with {counted(n, 'thread')} {1e3 * s:.1f} ms" for (p, n), s in times.items())
     return Plan(
         what=f"a training step on {found.data.table.name}",
@@ -132,8 +133,8 @@ def _batch_size(found: Asked) -> int:
     return min(found.config.training.batch_size or 1, len(fitting.training_rows(found.data, found.config)))
 
 
-def _traced(found: Asked) -> dict[str, Any]:
-    """FLOPs, memory and kernels of a second step: the first one sets the optimiser up."""
+def _traced(found: Asked, before: int) -> dict[str, Any]:
+    """FLOPs, memory and kernels of a second step: the first one sets the optimiser up. `before` is held already."""
     batch = fitting.batches(found.data, found.config).batch(0)
     with torch.device("meta"):
         model = found.model()
@@ -163,6 +164,7 @@ def _traced(found: Asked) -> dict[str, Any]:
         "queries": stages.queries,
         "flop": {**stages.flop, "inputs and heads": rest, "backward and optimiser": traced.flops - forward - rest},
         "bytes": {
+            LIBRARIES: before,
             "weights": bytes_of(weights),
             "their average": averages,
             "optimiser": optimiser,
