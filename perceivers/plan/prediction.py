@@ -108,10 +108,11 @@ def _largest_batch(loaded: TrainedModel, inputs: Sequence[str]) -> tuple[Any, in
 
 def plan(found: Asked, precision: str, plain: bool) -> Plan:
     """What an answer costs, its kernels tried and its operations timed here. The model has no values afterwards."""
-    before, model = held(), found.model
+    model = found.model
     chosen, reason = choose(precision, torch.device("cpu"))
     lower(model, chosen)
     hollow(model)
+    before = held() - bytes_of(found.given)  # the weights that were read are gone
     stages = Stages(found.config)
     with kernels.plain(), Trace() as traced, stages.watching(model.perceiver), torch.no_grad():
         found.call(model, found.given)
