@@ -91,7 +91,8 @@ def test_a_plan_of_a_step_takes_the_faster_precision_and_counts_what_torch_count
     assert sum(forward.values()) == counter.get_total_flops()
     assert plan.parameters == sum(p.numel() for p in model.parameters())
     assert plan.bytes["their average"] == plan.bytes["weights"] + 8  # it counts its updates
-    assert {decision.kernel for decision in plan.decisions} <= {"plain", "joined"}
+    assert {decision.kernel for decision in plan.decisions} <= {"plain", "joined", "fused", "onednn"}
+    assert set(plan.choices) == {decision.shape for decision in plan.decisions if "tried" in decision.why}
 
 
 @pytest.mark.parametrize("name", PRESETS)

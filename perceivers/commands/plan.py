@@ -93,15 +93,11 @@ def _refuse(what: str, said: str, options: Mapping[str, Any], nothing: Mapping[s
 
 
 def _prediction(place: str, inputs: Sequence[str], precision: str, plain: bool, check: bool) -> tuple[Any, Any]:
-    from perceivers.core import kernels
     from perceivers.plan import check as checks
     from perceivers.plan import prediction
 
     found = prediction.plan(prediction.asked(place, inputs, weights=False), precision, plain)
-    if not check:
-        return found, None
-    run = (place, inputs, found.precision, plain, found.threads, kernels.record())
-    return found, checks.apart(checks.answer, *run)
+    return found, checks.apart(checks.answer, place, inputs, plain, found) if check else None
 
 
 def _step(options: Mapping[str, Any], check: bool) -> tuple[Any, Any]:
@@ -109,4 +105,4 @@ def _step(options: Mapping[str, Any], check: bool) -> tuple[Any, Any]:
     from perceivers.plan import training
 
     found = training.plan(training.asked(**options))
-    return found, checks.apart(checks.step, options, (found.precision, found.threads)) if check else None
+    return found, checks.apart(checks.step, options, found) if check else None

@@ -51,11 +51,11 @@ def apart(measure: Callable[..., Measured], *given: Any) -> Measured:
         return pool.apply(measure, given)
 
 
-def step(options: dict[str, Any], chosen: tuple[str, int]) -> Measured:
-    """A training step on the whole batch, as `training.asked(**options)` gives it."""
+def step(options: Mapping[str, Any], plan: Plan) -> Measured:
+    """A training step on the whole batch, as `training.asked(**options)` gives it, as it was planned."""
     found = training.asked(**options)
-    found = training.Asked(found.data, fitting.with_kernels(found.config, *chosen), found.start)
-    with kernels.plain(), fitting.threads(chosen[1]):
+    found = training.Asked(found.data, fitting.with_kernels(found.config, plan.precision, plan.threads), found.start)
+    with fitting.chosen_kernels(found.config, plan.choices), fitting.threads(plan.threads):
         stream = fitting.batches(found.data, found.config)
         few = fitting.batches(found.data, training.smaller(found.config, training.FEW)).batch(0)
         _step(found)(few)  # what the libraries set up at first is not the step's
@@ -69,17 +69,15 @@ def step(options: dict[str, Any], chosen: tuple[str, int]) -> Measured:
     return Measured(taken, int(peak), int(peak) - before)
 
 
-def answer(
-    place: str, inputs: Sequence[str], precision: str, plain: bool, threads: int, chosen: Mapping[str, str]
-) -> Measured:
-    """A prediction, as `prediction.asked` gives it, with random weights where it has none, by the `chosen` kernels."""
-    torch.set_num_threads(threads)
-    kernels.use(chosen)
+def answer(place: str, inputs: Sequence[str], plain: bool, plan: Plan) -> Measured:
+    """A prediction, as `prediction.asked` gives it, with random weights where it has none, as it was planned."""
+    torch.set_num_threads(plan.threads)
+    kernels.use(plan.choices)
     with torch.no_grad():  # what the libraries set up at first is not the model's
         build(SMALL)(torch.zeros(2, 64, 8), torch.zeros(2, 2, 8))
     before = held()
     found = prediction.asked(place, inputs, weights=True)
-    lower(found.model, precision)
+    lower(found.model, plan.precision)
     clock = CPUClock()
     with torch.no_grad(), kernels.plain() if plain else nullcontext():
         found.call(found.model, found.given)

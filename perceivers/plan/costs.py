@@ -32,7 +32,8 @@ def held() -> int:
 @dataclass(frozen=True)
 class Plan:
     """What is planned, in words; the precision and why; sizes, a row's `inputs` and `queries`; FLOPs of the plain model
-    by stage; seconds; bytes by what they are for; each kernel with how often it is used; and notes for a person.
+    by stage; seconds; bytes by what they are for; each kernel with how often it is used; the record of the `choices`
+    that were made by trial; and notes for a person.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Plan:
     seconds: float
     bytes: dict[str, int]
     decisions: Counter[Decision]
+    choices: dict[str, str]
     notes: tuple[str, ...] = ()
 
     @property

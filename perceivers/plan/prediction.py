@@ -144,5 +144,6 @@ def plan(found: Asked, precision: str, plain: bool) -> Plan:
             "activations, at most": traced.peak,
         },
         decisions=decisions,
+        choices=kernels.record(),
         notes=found.notes,
     )

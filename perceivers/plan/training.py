@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -93,6 +94,7 @@ def plan(found: Asked) -> Plan:
         reason=f"{'the fastest' if len(times) > 1 else 'as asked'}: {others}",
         threads=threads,
         seconds=times[fastest],
+        choices=dict(choices),
         notes=(_epoch(found),),
         **traced,
     )
@@ -134,7 +136,7 @@ def _batch_size(found: Asked) -> int:
 
 
 def _traced(found: Asked, before: int) -> dict[str, Any]:
-    """FLOPs, memory and kernels of a second step: the first one sets the optimiser up. `before` is held already."""
+    """FLOPs of a plain step, which sets up the optimiser; memory and kernels of the next. `before`: what was held."""
     batch = fitting.batches(found.data, found.config).batch(0)
     with torch.device("meta"):
         model = found.model()
@@ -147,22 +149,27 @@ def _traced(found: Asked, before: int) -> dict[str, Any]:
         module = LearningModel(model.train(), found.config.training, 1)
         step = Step(module)
         averages = traced.held
-        step(batch)
-        optimiser = traced.held - averages
-        traced.begin()
-        with kernels.decisions() as decisions, stages.watching(model.perceiver):
+        with kernels.plain(), stages.watching(model.perceiver):
             loss = module.loss(batch)
-        kept = traced.held - averages - optimiser
-        forward = sum(stages.flop.values())
-        rest = traced.flops - forward
-        loss.backward()
-        step.finish()
+            forward = traced.flops
+            step.learn(loss)
+        optimiser, total = traced.held - averages, traced.flops
+        del loss
+        traced.begin()
+        with kernels.decisions() as decisions:
+            loss = module.loss(batch)
+            kept = traced.held - averages - optimiser
+            step.learn(loss)
     return {
         "rows": _batch_size(found),
         "parameters": sum(p.numel() for p in model.parameters()),
         "inputs": stages.inputs,
         "queries": stages.queries,
-        "flop": {**stages.flop, "inputs and heads": rest, "backward and optimiser": traced.flops - forward - rest},
+        "flop": {
+            **stages.flop,
+            "inputs and heads": forward - sum(stages.flop.values()),
+            "backward and optimiser": total - forward,
+        },
         "bytes": {
             LIBRARIES: before,
             "weights": bytes_of(weights),
@@ -186,11 +193,11 @@ class Step:
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
     def __call__(self, batch: Any) -> None:
-        self.module.loss(batch).backward()
-        self.finish()
+        self.learn(self.module.loss(batch))
 
-    def finish(self) -> None:
-        """What follows the backward pass."""
+    def learn(self, loss: Tensor) -> None:
+        """All that follows the forward pass."""
+        loss.backward()
         clip_grad_norm_(self.module.parameters(), self.module.training_config.clip, foreach=True)
         self.optimiser.step()
         self.optimiser.zero_grad()
