@@ -56,7 +56,10 @@ def test_steps_fill_the_minutes_less_what_comes_after(data, monkeypatch):
 def test_threads_are_those_that_are_faster(data, monkeypatch):
     monkeypatch.setattr(fitting.torch, "get_num_threads", lambda: 6)
     config = replace(resolved(data), training=replace(resolved(data).training, precision="auto", threads=None))
-    assert fitting.kernels(config) == [("float32", 1), ("float32", 6), ("bf16", 1), ("bf16", 6)]
+    monkeypatch.setattr(fitting, "fast_bf16", lambda: True)
+    assert fitting.kernels(config) == [("bf16", 6), ("bf16", 1), ("float32", 6), ("float32", 1)]
+    monkeypatch.setattr(fitting, "fast_bf16", lambda: False)
+    assert fitting.kernels(config) == [("float32", 6), ("float32", 1), ("bf16", 6), ("bf16", 1)]
     monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: (0.0, 0.0))
     for fastest in fitting.kernels(config):
         monkeypatch.setattr(
@@ -66,6 +69,15 @@ def test_threads_are_those_that_are_faster(data, monkeypatch):
         )
         chosen = fitting.plan(None, data, config, time.monotonic() + 60).training
         assert (chosen.precision, chosen.threads) == fastest
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_where_steps_take_long_the_likely_one_alone_is_measured(data, monkeypatch, supported):
+    monkeypatch.setattr(fitting, "fast_bf16", lambda: supported)
+    config = replace(resolved(data), training=replace(resolved(data).training, precision="auto"))
+    plan, calls = planned(data, config, time.monotonic(), monkeypatch, {"float32": 9.0, "bf16": 9.0})
+    assert len(calls) == 1
+    assert plan.training.precision == ("bf16" if supported else "float32")
 
 
 def test_steps_are_taken_with_the_threads_of_the_plan_and_others_are_put_back(data, monkeypatch):

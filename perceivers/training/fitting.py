@@ -164,7 +164,10 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
     tried = kernels(config)
     seconds = MEASURING_SHARE * max(0.0, deadline - time.monotonic())
     most = MEASURED_STEPS // len(tried), seconds / len(tried)
-    times = {choice: measure(model, data, with_kernels(config, *choice), *most) for choice in tried}
+    until, times = time.monotonic() + seconds, {}
+    for choice in tried:
+        if not times or time.monotonic() < until:  # two steps of a large model may take all of it
+            times[choice] = measure(model, data, with_kernels(config, *choice), *most)
     fastest = min(times, key=times.__getitem__)
     config = with_kernels(config, *fastest)
     most_steps = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
@@ -174,10 +177,13 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
 
 
 def kernels(config: Config) -> list[tuple[str, int]]:
-    """The (precision, threads) to choose from. Where the cores are busy, threads that wait for each other are slow."""
+    """The (precision, threads) to choose from, what is likely the fastest first. Where the cores are busy, threads that
+    wait for each other are slow.
+    """
     t = config.training
-    precisions = ["float32", "bf16"] if t.precision == "auto" else [t.precision]
-    return [(p, n) for p in precisions for n in ([t.threads] if t.threads else sorted({1, torch.get_num_threads()}))]
+    both = ["bf16", "float32"] if fast_bf16() else ["float32", "bf16"]
+    counts = [t.threads] if t.threads else sorted({1, torch.get_num_threads()}, reverse=True)
+    return [(p, n) for p in (both if t.precision == "auto" else [t.precision]) for n in counts]
 
 
 def fast_bf16() -> bool:
