@@ -102,8 +102,16 @@ def test_options_are_read_off_the_train_sounds(tmp_path):
         (SOUNDS, {"rate": 100}, "rate 100 Hz is below 1,000: read it as `modality: series`"),
         (SOUNDS, {"rate": 8_000, "seconds": -1}, "seconds must be a number above 0"),
         (SOUNDS, {"rate": 8_000, "frontend": "mfcc"}, "frontend 'mfcc' is none of raw, log-mel"),
-        (["x", None], {"rate": 8_000}, "no sound of the train rows can be read"),
-        ([np.ones((9, 3))], {"rate": 8_000, "channels": 2}, "none of the sounds that were tried can be read"),
+        (
+            ["x", None],
+            {"rate": 8_000},
+            "no sound of the train rows can be read: 'x' came",
+        ),
+        (
+            [np.ones((9, 3))],
+            {"rate": 8_000, "channels": 2},
+            "sounds that were tried can be read: a sound of 3 channels came",
+        ),
     ],
 )
 def test_options_that_cannot_be(cells, options, message):

@@ -197,7 +197,7 @@ def test_options_are_read_off_the_train_clouds():
 @pytest.mark.parametrize(
     ("cells", "options", "message"),
     [
-        (["x", None], {}, "no cloud of the train rows can be read"),
+        (["x", None], {}, "no cloud of the train rows can be read: 'x' came, expected the path of a cloud"),
         (CLOUDS, {"points": 0}, "points must be a positive integer"),
         (CLOUDS, {"rotation": "some"}, "rotation 'some' is none of all, upright, small, none"),
         (CLOUDS, {"absolute": "no"}, "absolute must be true or false"),

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from perceivers.modalities.base import (
     Part,
     PerField,
     Uniform,
+    fault,
     numbers,
     one_column,
     one_of,
@@ -85,7 +87,8 @@ class Array(Modality):
         self.check(field)
         arrays = _sampled(cells, field.options["key"])
         if not arrays:
-            raise BadInput(f"{field.name}: no array of the train rows can be read; is {field.columns[0]!r} the column?")
+            why = fault(partial(array_cells.read, key=field.options["key"]), cells)
+            raise BadInput(f"{field.name}: no array of the train rows can be read: {why}")
         usual = Counter(array.ndim for array in arrays).most_common(1)[0][0]
         axes = field.options["axes"] or named([array.shape for array in arrays if array.ndim == usual])
         check_axes(field.with_options(axes=axes))

@@ -7,6 +7,7 @@ sound: it is an input.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import sounds
 from perceivers.modalities.audio_input import COLOURS, QUIET, AudioInput, inside, token_samples
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, positive
+from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, fault, numbers, one_column, positive
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
@@ -87,7 +88,7 @@ class Audio(Modality):
                 found = sounds.header(cells[i])
                 headers += [] if found is None else [found]
         if not headers:
-            raise BadInput(f"{field.name}: no sound of the train rows can be read; is {field.columns[0]!r} the column?")
+            raise BadInput(f"{field.name}: no sound of the train rows can be read: {fault(sounds.header, cells)}")
         fitted = field.with_options(**{**self._shape(field, headers), **_known(field)})
         self.check(fitted)
         options = {**fitted.options, "level": self._level(fitted, [cells[i] for i in order])}
@@ -116,7 +117,8 @@ class Audio(Modality):
             if len(levels) == SAMPLE:
                 break
         if not levels:
-            raise BadInput(f"{field.name}: none of the sounds that were tried can be read as the schema says")
+            why = fault(partial(self.read, field), cells)
+            raise BadInput(f"{field.name}: none of the sounds that were tried can be read: {why}")
         return [float(np.mean(levels)), float(max(np.std(levels), 0.1))]
 
     def read(self, field: Any, cell: Any) -> Rows | None:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from perceivers.core.positions import LearnedArray
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.large import Piece, is_stacked
 from perceivers.modalities.shaded import Plain, Shaded
 
@@ -272,6 +272,16 @@ def is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return not cell.strip()
     return cell is None or (isinstance(cell, float | np.floating) and bool(np.isnan(cell)))
+
+
+def fault(read: Callable[[Any], Any], cells: Iterable[Any]) -> str:
+    """Why the first cell that cannot be read cannot, in the words of the error."""
+    for cell in cells:
+        try:
+            read(cell)
+        except Unreadable as error:
+            return str(error)
+    return "every cell is empty, or names a file that is not there"
 
 
 def one_column(field: Any) -> None:

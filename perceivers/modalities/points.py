@@ -23,6 +23,7 @@ from perceivers.modalities.base import (
     Part,
     PerField,
     Uniform,
+    fault,
     is_missing,
     numbers,
     one_column,
@@ -99,7 +100,7 @@ class Points(Modality):
             if len(clouds) == SAMPLE:
                 break
         if not clouds:
-            raise BadInput(f"{field.name}: no cloud of the train rows can be read; is {field.columns[0]!r} the column?")
+            raise BadInput(f"{field.name}: no cloud of the train rows can be read: {fault(point_files.read, cells)}")
         found = _statistics(field, clouds)
         return {name: value for name, value in found.items() if field.options[name] is None}
 
