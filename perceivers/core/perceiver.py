@@ -5,10 +5,13 @@ Not concerned with where inputs and queries come from, nor with what the outputs
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import torch
 from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from perceivers.core import streaming
 from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
@@ -19,7 +22,9 @@ from perceivers.core.positions import LearnedArray
 class PerceiverIO(nn.Module):
     """Inputs (b m c) → latents (b n d) → outputs (b o e), at a cost linear in m and in o (figure 2 of the paper).
 
-    `block` is a stack of self-attends that is applied `num_blocks` times, with the same weights.
+    `block` is a stack of self-attends that is applied `num_blocks` times, with the same weights. With `checkpointing`
+    only what goes from one self-attend to the next is kept for the backward pass, which computes the rest anew (Chen et
+    al. 2016).
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class PerceiverIO(nn.Module):
         self.block = nn.ModuleList(block)
         self.decoder = decoder
         self.num_blocks = num_blocks
+        self.checkpointing = False
 
     def encode(self, inputs: Array | Chunks | Iterable, mask: Mask = None) -> Float[Tensor, "b n d"]:
         """The latents read the inputs once. `mask` (b m) is True where there is something to read.
@@ -49,7 +55,10 @@ class PerceiverIO(nn.Module):
         """The latents think: the block of self-attends, `num_blocks` times."""
         for _ in range(self.num_blocks):
             for self_attend in self.block:
-                latents = self_attend(latents)
+                if self.checkpointing and torch.is_grad_enabled():
+                    latents = cast(Tensor, checkpoint(self_attend, latents, use_reentrant=False))
+                else:
+                    latents = self_attend(latents)
         return latents
 
     def decode(

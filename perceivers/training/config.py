@@ -59,6 +59,8 @@ class Training:
     kernels: Literal["auto", "plain"] = "auto"
     """How products and attentions are computed; auto: as a probe before the first step finds, or with `steps` by size
     alone; plain: as torch and the papers have it."""
+    checkpointing: bool = False
+    """What a self-attend computes is not kept but computed anew in the backward pass: less memory, a longer step."""
     validations: int = 20
     """So many in a run."""
     small: bool | None = None
