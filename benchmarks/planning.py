@@ -54,6 +54,9 @@ choice off, here and on `predict`, `evaluate`, `explain` and `bench`.
 
 Written by `python -m benchmarks.planning`, and measured right after it was planned, on {machine}.
 *The model's* is what the process held beyond libraries and data; of a few megabytes, torch's own work space is a part.
+Where other work has the same cores, as here, a plan and what is measured after it meet different machines, and seconds
+differ by up to a third. A prediction with large weights also takes somewhat longer than planned: an operation that is
+tried again finds its weights in the cache.
 
 """
 

@@ -1,10 +1,13 @@
 """Memory and time of inputs that do not fit: `python -m benchmarks.streaming` prints a line for each case.
 
+It is the only writer of benchmarks/streaming.json, which `python -m docs.made` writes into docs/limits.md.
+
 10,000,000 inputs × 32 channels forward, 1,000,000 forward and backward, and the first once more from a memory map.
 Each case is a process of its own, so that its peak is its own; what the model and the libraries take is taken off.
 Not concerned with speed beside other packages (`perceivers bench`).
 """
 
+import json
 import resource
 import subprocess
 import sys
@@ -19,7 +22,9 @@ from torch import Tensor
 
 from perceivers.core.inputs import Chunks, Sliced
 from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.files import write_atomic
 
+STORE = Path(__file__).resolve().parent / "streaming.json"
 CHANNELS, CHUNK = 32, 2**16
 CONFIG = PerceiverIOConfig(CHANNELS, 64, num_latents=128, latent_channels=128, self_attends_per_block=4)
 CASES = {"forward": 10_000_000, "backward": 1_000_000, "mapped": 10_000_000}
@@ -64,7 +69,11 @@ def run(case: str) -> None:
         if case == "backward":
             answer.sum().backward()
         seconds = time.perf_counter() - start
-    print(f"{case:9} {m:>12,} × {CHANNELS}  {peak() - before:6.2f} GB beyond the model  {seconds:6.1f} s", flush=True)
+    beyond = peak() - before
+    print(f"{case:9} {m:>12,} × {CHANNELS}  {beyond:6.2f} GB beyond the model  {seconds:6.1f} s", flush=True)
+    found = json.loads(STORE.read_text(encoding="utf-8")) if STORE.exists() else {}
+    row = {"inputs": m, "channels": CHANNELS, "beyond_gb": round(beyond, 3)}
+    write_atomic(STORE, json.dumps({**found, case: row}, indent=1) + "\n")
 
 
 def resident() -> float:

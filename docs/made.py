@@ -7,6 +7,7 @@ there is shown. Not concerned with what stands around it on a page.
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterable
@@ -124,6 +125,15 @@ def _signature(thing: Any) -> str:
     return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
 
 
+def streaming() -> str:
+    """Memory of inputs that do not fit, as `python -m benchmarks.streaming` has measured it."""
+    rows = json.loads((ROOT / "benchmarks/streaming.json").read_text(encoding="utf-8"))
+    return table(
+        ["", "inputs", "memory beyond the model"],
+        ([case, f"{row['inputs']:,} × {row['channels']}", f"{row['beyond_gb']:.2f} GB"] for case, row in rows.items()),
+    )
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A Markdown table."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
@@ -157,6 +167,7 @@ WRITERS = {
     "python": python,
     "schemas": schemas,
     "explanations": explanations,
+    "streaming": streaming,
 }
 
 
