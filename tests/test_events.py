@@ -377,3 +377,12 @@ def test_a_row_of_other_columns_does_not_decide_how_all_are_read():
     assert len(EVENTS.read(field, row)) == 2
     with pytest.raises(Unreadable, match="no 'time' came among speed, weight"):
         EVENTS.read(field, odd)
+
+
+def test_where_no_file_of_events_can_be_read_the_first_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("time,unit\nnoon,p\n0.5,q\n")
+    with pytest.raises(BadInput, match=r"no events can be read in the rows of train: .*a\.csv: \['noon', '0.5'\] came"):
+        field_of([tmp_path / "a.csv"], files=True)
+    (tmp_path / "b.csv").write_text("time,unit\n")
+    with pytest.raises(BadInput, match="every cell of e is empty, or holds no events"):
+        field_of([tmp_path / "b.csv"], files=True)

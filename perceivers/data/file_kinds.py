@@ -132,6 +132,8 @@ def _texts(paths: list[Path]) -> Reading:
 def _tables(paths: list[Path]) -> Reading:
     """Events, where most of a sample have a column that is named like times."""
     headers = _opened(paths)
+    if not headers:
+        return Reading(None, {}, "names of tables that are empty, or that cannot be opened: save them anew")
     if _most(_time_in(header) for header in headers):
         name = next(time for header in headers if (time := _time_in(header)))
         return Reading("events", {"files": True}, f"names of tables, a row an event at its {name!r}")

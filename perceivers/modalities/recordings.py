@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,8 +200,9 @@ def _reason(field: Any, cells: Sequence[Any]) -> str:
             if columns is not None and _count(columns):
                 read(field, cell)
         except Unreadable as error:
-            return str(error)
-    return f"every cell of {', '.join(field.columns)} is empty"
+            unnamed = isinstance(cell, Path) and str(cell) not in str(error)
+            return f"{cell}: {error}" if unnamed else str(error)
+    return f"every cell of {', '.join(field.columns)} is empty, or holds no events"
 
 
 def _common_start(rows: Sequence[Columns], layout: Layout) -> float | str:

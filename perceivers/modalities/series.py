@@ -7,6 +7,7 @@ with cutting a long table into rows (`perceivers.data.long`).
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from perceivers.modalities.base import (
     PerField,
     Target,
     Uniform,
+    fault,
     numbers,
     one_of,
     positive,
@@ -109,7 +111,8 @@ class Series(Modality):
             field = field.with_options(steps_first=steps.steps_first(chosen))
         examples = list(_readable(field, chosen))
         if not examples:
-            raise BadInput(f"{field.name}: no series can be read in the rows of train")
+            why = fault(partial(self._steps, field), chosen)
+            raise BadInput(f"{field.name}: no series can be read in the rows of train: {why}")
         usual = Counter(example.shape[1] - 1 for example in examples).most_common(1)[0][0]
         channels = field.options["channels"] or usual
         fitting = [example for example in examples if example.shape[1] == channels + 1]
