@@ -1,7 +1,9 @@
 """How many steps a run takes, and which rows it sees."""
 
+import gc
 import math
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -117,6 +119,19 @@ def test_measuring_ends_with_its_share_of_the_time(data, monkeypatch):
         assert fitting.measure(model, data, resolved(data), 5, seconds) > 0
         assert len(counted) == steps
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_nothing_is_left_of_the_copy_that_was_measured(data, monkeypatch):
+    seen, original = [], LearningModel.training_step
+    monkeypatch.setattr(
+        LearningModel, "training_step", lambda self, *a: seen.append(weakref.ref(self)) or original(self, *a)
+    )
+    gc.disable()  # it could come by itself
+    try:
+        fitting.measure(Model(data.schema, defaults.perceiver(resolved(data))), data, resolved(data), 4, math.inf)
+        assert [one() for one in seen] == 4 * [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("steps", "decay"), [(1, None), (3, None), (30, 0.9), (3_000, 0.95)])
