@@ -386,6 +386,7 @@ PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "apart": _apart,
     "joined": lambda x, layers: _joined(x, layers, _onednn_product),
 }
+FASTEST = "fastest of those tried"  # why a kernel was taken
 KERNELS = {"product": PRODUCTS, "attention": ATTENTIONS, "projection": PROJECTIONS}
 
 
@@ -420,7 +421,7 @@ def _fastest(
                     times[name].append(_seconds(kernel, arguments))
         _tried[shape] = {name: min(seconds[1:]) for name, seconds in times.items()}
         _chosen[shape] = min(_tried[shape], key=_tried[shape].__getitem__)
-    _note(shape, _chosen[shape], "fastest of those tried" if shape in _tried else "recorded")
+    _note(shape, _chosen[shape], FASTEST if shape in _tried else "recorded")
     return _chosen[shape]
 
 
