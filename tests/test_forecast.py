@@ -116,23 +116,30 @@ def test_the_linear_forecast_is_a_ridge_on_standardised_pasts():
     np.testing.assert_allclose(found, ridge.predict((x - mean) / std) * std + mean, rtol=1e-6)
 
 
-def test_the_linear_part_is_a_weighted_ridge_with_the_penalty_that_errs_least_on_the_last_rows():
+def test_the_linear_part_is_a_ridge_with_the_steps_and_the_penalty_that_err_least_in_blocks_of_rows():
     rng = np.random.default_rng(0)
-    inputs, weights = rng.normal(size=(60, 20)), rng.uniform(0.1, 2, 60)
-    goals = inputs @ rng.normal(size=(20, 3)) + 5 * rng.normal(size=(60, 3))
-    inputs[:, 1] = inputs[:, 0]  # without a penalty there is no answer
+    inputs, weights = rng.normal(size=(80, 24)), rng.uniform(0.1, 2, 80)
+    inputs[:, 23] = inputs[:, 22]  # without a penalty there is no answer
+    goals = inputs[:, 16:] @ rng.normal(size=(8, 3)) + 5 * rng.normal(size=(80, 3))  # steps before say nothing
     found = forecast.ridge(*(torch.from_numpy(x) for x in (inputs, goals, weights))).numpy()
 
-    def fit(rows, penalty):
-        model = Ridge(penalty, fit_intercept=False, solver="cholesky")
-        return model.fit(inputs[rows], goals[rows], weights[rows])
+    def fit(rows, count, penalty):
+        return Ridge(penalty, fit_intercept=False, solver="cholesky").fit(inputs[rows, -count:], goals[rows])
 
-    def error(penalty):
-        return weights[48:] @ ((fit(slice(48), penalty).predict(inputs[48:]) - goals[48:]) ** 2).mean(1)
+    def error(choice):
+        total = 0.0
+        for start in range(0, 80, 16):
+            block = np.arange(start, start + 16)
+            others = np.setdiff1d(np.arange(80), np.arange(start - 3, start + 19))  # nor those that overlap it
+            answers = fit(others, *choice).predict(inputs[block, -choice[0] :])
+            total += np.log(weights[block] @ ((answers - goals[block]) ** 2).mean(1))
+        return total
 
-    best = min(forecast.PENALTIES, key=error)
-    assert best not in forecast.PENALTIES[[0, -1]]
-    np.testing.assert_allclose(found, fit(slice(None), best).coef_.T, atol=1e-9)
+    count, penalty = min(((c, p) for c in (24, 12, 6, 3) for p in forecast.PENALTIES), key=error)
+    assert count == 12
+    assert penalty not in forecast.PENALTIES[[0, -1]]
+    np.testing.assert_allclose(found[-count:], fit(slice(None), count, penalty).coef_.T, atol=1e-9)
+    assert not found[:-count].any()
 
 
 def test_of_one_row_the_linear_part_is_cautious():

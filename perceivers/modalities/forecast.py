@@ -21,6 +21,8 @@ from perceivers.modalities.base import Batch, Part, Target
 MOST_LINEAR = 512  # steps
 MOST_ROWS = 20_000  # of each channel of each window, from which the linear map is found
 PENALTIES = 10.0 ** np.arange(5, -2.5, -0.5)
+BLOCKS = 5  # of rows, in which the linear map is tried
+TINY = 1e-12  # errors below are none
 NUM_BANDS, RESOLUTION = 32, 64  # of asked times
 
 
@@ -192,29 +194,37 @@ class SeriesTarget(Target):
         return rearrange(values * self.std + self.mean, "b h k -> b (h k)")
 
 
-def ridge(
-    inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Float[Tensor, " n"]
-) -> Float[Tensor, "l h"]:
-    """The linear map by least weighted squares with a penalty (Hoerl and Kennard 1970): the one of `PENALTIES` that
-    errs least on the last fifth of the rows when learned from those before. Windows overlap, so that a fifth at random
-    would hold nothing new.
+def ridge(inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Float[Tensor, " n"]) -> Tensor:
+    """The linear map (l h) by least squares with a penalty (Hoerl and Kennard 1970) from the last l, l/2, l/4 … steps.
+
+    The number of steps, h at least, and the penalty of `PENALTIES` are those that err least, by the `weights`, in five
+    blocks of rows, each foretold from the others: rows at random would hold nothing new, since windows overlap; those
+    beside a block are left out for the same reason. Blocks count alike, however hard they are (the geometric mean).
     """
-    cut = -(-len(inputs) * 4 // 5)
-    before = _maps(inputs[:cut], goals[:cut], weights[:cut], PENALTIES)
-    errors = [(weights[cut:] * ((inputs[cut:] @ found - goals[cut:]) ** 2).mean(-1)).sum() for found in before]
-    return next(_maps(inputs, goals, weights, PENALTIES[int(torch.stack(errors).argmin()) :]))
+    counts = [inputs.shape[1]]
+    while counts[-1] // 2 >= goals.shape[1]:
+        counts.append(counts[-1] // 2)
+    blocks = torch.arange(len(inputs)).tensor_split(BLOCKS)
+    apart = min(goals.shape[1], len(inputs) // (2 * BLOCKS))
+    errors = torch.zeros(len(counts), len(PENALTIES), dtype=inputs.dtype)
+    for block in filter(len, blocks):
+        others = torch.ones(len(inputs), dtype=torch.bool)
+        others[max(0, int(block[0]) - apart) : int(block[-1]) + 1 + apart] = False
+        for i, count in enumerate(counts):
+            for j, found in enumerate(_maps(inputs[others, -count:], goals[others], PENALTIES)):
+                wrong = (inputs[block, -count:] @ found - goals[block]) ** 2
+                errors[i, j] += (weights[block] @ wrong.mean(-1)).clamp(min=TINY).log()
+    i, j = divmod(int(errors.argmin()), len(PENALTIES))
+    found = next(_maps(inputs[:, -counts[i] :], goals, PENALTIES[j:]))
+    return pad(found, (0, 0, counts[0] - counts[i], 0))
 
 
 def _maps(
-    inputs: Float[Tensor, "n l"],
-    goals: Float[Tensor, "n h"],
-    weights: Float[Tensor, " n"],
-    penalties: Float[np.ndarray, " p"],
+    inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], penalties: Float[np.ndarray, " p"]
 ) -> Iterator[Float[Tensor, "l h"]]:
     """The map of each penalty."""
-    weighted = inputs * weights.unsqueeze(-1)
-    values, vectors = torch.linalg.eigh(weighted.T @ inputs)
-    turned = vectors.T @ (weighted.T @ goals)
+    values, vectors = torch.linalg.eigh(inputs.T @ inputs)
+    turned = vectors.T @ (inputs.T @ goals)
     for penalty in penalties:
         yield vectors @ (turned / (values.clamp(min=0) + penalty).unsqueeze(-1))
 
