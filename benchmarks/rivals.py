@@ -177,23 +177,25 @@ def compete(contender: Contender, data: Data, seconds: float, seed: int) -> Mode
     return model.eval()
 
 
-def _loss(model: Model, batch: Batch) -> Tensor:
-    """The mean over rows, summed over targets, in bfloat16 where it is computed and float32 where it is added."""
+def _loss(model: Model, pieces: Sequence[Batch]) -> Tensor:
+    """The mean over rows, summed over targets, in bfloat16 where it is computed and float32 where it is added. Each
+    piece is read for itself: what the others make of an input is as long as it is.
+    """
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model.losses(batch)
-    return torch.stack([loss.float().mean() for loss in losses.values()]).sum()
+        losses = [torch.stack([loss.float() for loss in model.losses(piece).values()]) for piece in pieces]
+    return torch.cat(losses, dim=1).mean(1).sum()
 
 
-def _step(model: Model, batch: Batch, optimiser: torch.optim.Optimizer, progress: float) -> None:
+def _step(model: Model, pieces: Sequence[Batch], optimiser: torch.optim.Optimizer, progress: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = LR * min(progress / WARMUP, 0.5 * (1 + math.cos(math.pi * progress)))
     optimiser.zero_grad()
-    _loss(model, batch).backward()
+    _loss(model, pieces).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
 
 
 @torch.no_grad()
 def _loss_on(model: Model, batches: Iterable[Batch]) -> float:
-    losses = [_loss(model, batch).item() for batch in batches]
+    losses = [_loss(model, [batch]).item() for batch in batches]
     return sum(losses) / len(losses)

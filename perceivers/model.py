@@ -64,10 +64,16 @@ class Model(nn.Module):
         """A batch → the raw prediction of each target."""
         return self.decode(self.encode(batch), batch)
 
-    def encode(self, batch: Batch) -> Tensor:
-        """All that is kept of a batch's inputs, latents (b n d): read once, they can be asked often."""
-        array, mask = (self.pieces(batch), None) if _is_large(batch) else self.read(batch)
-        return self.perceiver.process(self.perceiver.encode(array, mask))
+    def encode(self, *pieces: Batch) -> Tensor:
+        """All that is kept of a batch's inputs, latents (b n d): read once, they can be asked often. A batch may come
+        in pieces, each padded for itself.
+        """
+        read = [self._read(piece) for piece in pieces]
+        return self.perceiver.process(read[0] if len(read) == 1 else torch.cat(read))
+
+    def _read(self, piece: Batch) -> Tensor:
+        array, mask = (self.pieces(piece), None) if _is_large(piece) else self.read(piece)
+        return self.perceiver.encode(array, mask)
 
     def decode(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Latents (b n d) → the raw prediction of each target. Of the batch is read what says where they are asked."""
@@ -78,8 +84,7 @@ class Model(nn.Module):
     def pieces(self, batch: Batch) -> Pieces:
         """The array of `read` in chunks that bring their masks: for fields that are too large for memory."""
         pieces = [piece for module in self.modules_of_inputs for piece in module.pieces(batch)]
-        rows = len(next(iter(next(iter(batch.values())).values())))
-        return Pieces(pieces, self.inputs, rows, self.config.input_channels)
+        return Pieces(pieces, self.inputs, rows_of(batch), self.config.input_channels)
 
     @property
     def modules_of_inputs(self) -> Iterable[Inputs]:
@@ -115,9 +120,14 @@ class Model(nn.Module):
         for field, target in self.asked:
             target.begin((batch, batch[field.name]) for batch in batches())
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss (b) of each target."""
-        predictions = self(batch)
+    def losses(self, *pieces: Batch) -> dict[str, Tensor]:
+        """The loss (b) of each target, over all rows of a batch that may come in pieces."""
+        latents = self.encode(*pieces).split([rows_of(piece) for piece in pieces])
+        found = [self._losses(part, piece) for part, piece in zip(latents, pieces, strict=True)]
+        return {name: torch.cat([losses[name] for losses in found]) for name in found[0]}
+
+    def _losses(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
+        predictions = self.decode(latents, batch)
         parts = {f.name: {**batch[f.name], **(batch[t.reads] if t.reads else {})} for f, t in self.asked}
         return {f.name: target.loss(predictions[f.name], parts[f.name]) for f, target in self.asked}
 
@@ -125,6 +135,11 @@ class Model(nn.Module):
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
         predictions = self(batch)
         return {field.name: target.answer(predictions[field.name].float(), batch) for field, target in self.asked}
+
+
+def rows_of(batch: Batch) -> int:
+    """How many rows a batch has."""
+    return len(next(iter(next(iter(batch.values())).values())))
 
 
 def _is_large(batch: Batch) -> bool:

@@ -15,9 +15,10 @@ import polars as pl
 import torch
 
 from perceivers.data import long, sources
+from perceivers.data.batches import evaluation_batches
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.future import future
-from perceivers.data.loading import Rows, evaluation_batches
+from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest

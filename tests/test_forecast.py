@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 import perceivers as pv
 from perceivers.cli import app
 from perceivers.data import infer, sources
-from perceivers.data.loading import evaluation_batches
+from perceivers.data.batches import evaluation_batches
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import forecast, metrics, modality, naive

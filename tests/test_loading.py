@@ -1,4 +1,4 @@
-"""What is said of rows as they are read, and what of a batch is padding. See `test_training.py` for more of batches."""
+"""What is said of rows as they are read. See `test_training.py` and `test_batches.py` for batches."""
 
 from dataclasses import replace
 
@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from perceivers.data import sources
-from perceivers.data.loading import MOST_REMARKS, Rows, TrainingBatches
+from perceivers.data.batches import TrainingBatches
+from perceivers.data.loading import MOST_REMARKS, Rows
 from perceivers.data.schema import Field
 from perceivers.modalities import modality
 from perceivers.modalities.array import Array
@@ -44,46 +45,8 @@ def test_what_is_not_kept_is_read_once_a_batch(tmp_path, monkeypatch):
     read = Array.read
     monkeypatch.setattr(Array, "read", lambda self, field, cell: (opened.append(cell.name), read(self, field, cell))[1])
     batches = TrainingBatches(rows, np.arange(7), batch_size=7, seed=0, field_drop=0.0, workers=0)
-    batch = batches.batch(0)
+    pieces = batches.batch(0)
     assert sorted(opened) == names
-    assert batch["scan"]["values"].shape == (6, 3, 5, 1)
+    assert sum(len(piece["scan"]["values"]) for piece in pieces) == 6
     assert list(rows.failed) == [5]
     assert len(batches.row_ids(0)) == 6
-
-
-class Uneven:
-    """Rows that are nothing but their sizes."""
-
-    def __init__(self, sizes):
-        self.of = sizes
-
-    def sizes(self, rows):
-        return self.of[rows]
-
-
-def recordings(random, rows):
-    """Generated: steps of short recordings, as those of spoken vowels."""
-    return random.integers(7, 30, rows)
-
-
-def texts(random, rows):
-    """Generated: bytes of reviews, as read: cut at the 99th percentile."""
-    lengths = random.lognormal(5, 0.8, rows).astype(int)
-    return np.minimum(lengths, int(np.quantile(lengths, 0.99)))
-
-
-@pytest.mark.parametrize(
-    ("lengths", "rows", "batch_size"),
-    [  # of texts no fewer: eight batches cannot be even where lengths differ a hundredfold
-        (recordings, 270, 32),
-        (recordings, 5_000, 128),
-        (texts, 5_000, 128),
-        (texts, 50_000, 128),
-    ],
-)
-def test_less_than_a_tenth_of_uneven_batches_is_padding(lengths, rows, batch_size):
-    sizes = lengths(np.random.default_rng(rows), rows)
-    stream = TrainingBatches(Uneven(sizes), np.arange(rows), batch_size=batch_size, seed=0, field_drop=0.0)
-    batches = [sizes[ids] for epoch in range(2) for ids in stream.order(epoch)]
-    padded = sum(len(batch) * batch.max() for batch in batches)
-    assert 1 - sum(batch.sum() for batch in batches) / padded < 0.1

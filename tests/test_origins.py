@@ -15,7 +15,7 @@ import perceivers as pv
 from perceivers import published as published_models
 from perceivers.core.inputs import join
 from perceivers.data import sources
-from perceivers.data.loading import evaluation_batches
+from perceivers.data.batches import evaluation_batches
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import MODALITIES

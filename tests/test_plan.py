@@ -86,7 +86,7 @@ def test_a_plan_of_a_step_takes_the_faster_precision_and_counts_what_torch_count
     model = found.model()
     batch = training.fitting.batches(found.data, found.config).batch(0)
     with kernels.plain(), FlopCounterMode(display=False) as counter:
-        model.losses(batch)
+        model.losses(*batch)
     forward = {name: flop for name, flop in plan.flop.items() if name != "backward and optimiser"}
     assert sum(forward.values()) == counter.get_total_flops()
     assert plan.parameters == sum(p.numel() for p in model.parameters())

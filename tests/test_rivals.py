@@ -36,7 +36,7 @@ def gain(model, data, rows):
     batch = data.rows.batch(data.parts["train"][:rows])
     before = model.train().losses(batch)["class"].mean().item()
     for _ in range(10):
-        rivals._step(model, batch, optimiser, progress=0.1)
+        rivals._step(model, [batch], optimiser, progress=0.1)
     return before - model.losses(batch)["class"].mean().item()
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from perceivers import files
 from perceivers.core import kernels
-from perceivers.data.loading import TrainingBatches
+from perceivers.data.batches import TrainingBatches
 from perceivers.errors import BadInput, Failed, Stopped
 from perceivers.training import callbacks, fitting
 from perceivers.training.checkpoints import saved

@@ -1,14 +1,11 @@
-"""Rows on their way to a model: read, counted where they cannot be read, batched, shuffled and augmented.
+"""Rows on their way to a model: read, counted where they cannot be read, collated and augmented.
 
-Not concerned with where rows come from (`sources.py`), which of them are for training (`splits.py`), nor with what a
-modality does: readers are given from outside.
+Not concerned with where rows come from (`sources.py`), which of them are for training (`splits.py`), in which order and
+batches they come (`batches.py`), nor with what a modality does: readers are given from outside.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -25,8 +22,6 @@ from perceivers.terminal import counted
 
 CACHE_BYTES = 2**30  # decoded pictures and the like are kept up to this much
 FILE_BYTES = 2**34  # and what is too large for memory, in temporary files, up to this much
-BUCKET_BATCHES = 32  # so many batches are drawn together and sorted by size, where sizes differ
-READ_AHEAD = 2  # batches a worker
 SAMPLE = 1_000
 THINNED = 0.05  # of the rows
 MAX_FAILED, MIN_COUNTED = 0.05, 200
@@ -327,83 +322,3 @@ def dropped_fields(seed: int, epoch: int, rows: np.ndarray, count: int, rate: fl
     thinned, left = uniform(seed, epoch, rows, "thinned", 2).T
     ranks = uniform(seed, epoch, rows, "thinned fields", count).argsort(1).argsort(1)
     return np.where((thinned < THINNED)[:, None], ranks >= np.floor(left * count)[:, None], dropped)
-
-
-class TrainingBatches:
-    """The endless stream of training batches: the batch of step s is a pure function of (seed, s).
-
-    An epoch is a seeded permutation of the rows; where sizes differ, neighbouring batches of it are sorted by size
-    together, so that little is padded. `workers` threads read ahead, which changes no batch; 0: none.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        ids: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int,
-        field_drop: float,
-        start: int = 0,
-        workers: int = 1,
-    ):
-        self.rows, self.ids, self.seed, self.field_drop = rows, ids, seed, field_drop
-        self.start, self.workers = start, workers
-        self.batch_size = min(batch_size, len(ids))
-        self.per_epoch = len(ids) // self.batch_size
-        self.orders: dict[int, list[np.ndarray]] = {}  # of the current epoch
-        sizes = rows.sizes(ids)
-        self.sizes = dict(zip(ids.tolist(), sizes.tolist(), strict=True)) if sizes.min() != sizes.max() else None
-
-    def order(self, epoch: int) -> list[np.ndarray]:
-        """The batches of an epoch. Rows that do not fill a last batch wait for another epoch's order."""
-        order = permutation(self.seed, epoch, self.ids)[: self.per_epoch * self.batch_size]
-        if self.sizes is None:
-            return np.split(order, self.per_epoch)
-        buckets = np.array_split(order, max(1, round(self.per_epoch / BUCKET_BATCHES)))
-        order = np.concatenate([bucket[np.argsort([self.sizes[int(r)] for r in bucket])] for bucket in buckets])
-        batches = np.split(order, self.per_epoch)
-        return [batches[i] for i in permutation(self.seed + 1, epoch, np.arange(self.per_epoch))]
-
-    def row_ids(self, step: int) -> np.ndarray:
-        """The readable rows of a step. Where none can be read, those of the next batch of the epoch that has some."""
-        return self._read(step)[0]
-
-    def _read(self, step: int) -> tuple[np.ndarray, dict[str, list[Any]]]:
-        epoch, index = divmod(step, self.per_epoch)
-        orders = self.orders  # a worker that enters another epoch puts a new dict in its place
-        if epoch not in orders:
-            self.orders = orders = {epoch: self.order(epoch)}
-        for offset in range(self.per_epoch):
-            rows, read = self.rows.examples(orders[epoch][(index + offset) % self.per_epoch])
-            self.rows.check()
-            if len(rows):
-                return rows, read
-        raise BadInput(f"no row can be read; the first: {next(iter(self.rows.failed.values()))}")
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step."""
-        rows, read = self._read(step)
-        epoch = step // self.per_epoch
-        return self.rows.training_batch(rows, read, seed=self.seed, epoch=epoch, field_drop=self.field_drop)
-
-    def __iter__(self) -> Iterator[Batch]:
-        steps = count(self.start)
-        if not self.workers:
-            yield from map(self.batch, steps)
-        torch.ones(1).sin()  # MKL sets itself up at its first sine: no thread here may race for it with the model
-        with ThreadPoolExecutor(self.workers) as pool:
-            ahead = deque(pool.submit(self.batch, next(steps)) for _ in range(READ_AHEAD * self.workers))
-            while True:
-                batch = ahead.popleft().result()
-                ahead.append(pool.submit(self.batch, next(steps)))
-                yield batch
-
-
-def evaluation_batches(rows: Rows, ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Readable rows in batches, unchanged; long examples as windows. Yields (the row id of each element, batch)."""
-    ids = rows.readable(ids)
-    sizes = rows.sizes(ids)
-    for batch_ids in np.array_split(ids[np.argsort(sizes, kind="stable")], max(1, -(-len(ids) // batch_size))):
-        if len(batch_ids):
-            yield from rows.windowed(batch_ids, batch_size)

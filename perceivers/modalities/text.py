@@ -97,7 +97,7 @@ class Text(Modality):
         if isinstance(cell, Path):
             length = cell.stat().st_size if cell.is_file() else 0
         else:
-            length = len(cell) if isinstance(cell, str) else 1
+            length = len(cell.encode("utf-8", "replace")) if isinstance(cell, str) else 1
         return -(-min(length, field.options["max_bytes"]) // PATCH)
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:

@@ -19,7 +19,8 @@ from perceivers.bench.works import OWNER
 from perceivers.core import kernels
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.core.precision import choose, lower
-from perceivers.data.loading import Rows, evaluation_batches
+from perceivers.data.batches import evaluation_batches
+from perceivers.data.loading import Rows
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.model import CONFIG

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from perceivers.core import kernels
 from perceivers.data import sources
-from perceivers.data.loading import READ_AHEAD
+from perceivers.data.batches import READ_AHEAD
 from perceivers.data.schema import Schema
 from perceivers.model import Model
 from perceivers.plan.costs import LIBRARIES, Plan, Stages, held

@@ -24,7 +24,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from perceivers.core import kernels as products
-from perceivers.data.loading import TrainingBatches, evaluation_batches
+from perceivers.data.batches import TrainingBatches, evaluation_batches
 from perceivers.errors import Failed
 from perceivers.files import write_atomic
 from perceivers.model import Model

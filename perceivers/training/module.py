@@ -3,6 +3,7 @@
 Not concerned with when to stop, what to keep or what to show (`callbacks.py`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from perceivers.data.randomness import step_seed
 from perceivers.modalities.base import Batch
-from perceivers.model import Model
+from perceivers.model import Model, rows_of
 from perceivers.training.config import Training
 from perceivers.training.optimisers import Together, optimiser, warmup_cosine
 
@@ -34,19 +35,19 @@ class LearningModel(pl.LightningModule):
         self.factor = warmup_cosine(steps, training.warmup)
         self.waiting = round(steps * (training.new_first or 0))  # steps in which only new weights learn
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The mean over rows, summed over targets."""
+    def loss(self, pieces: Sequence[Batch]) -> Tensor:
+        """The mean over the rows of all pieces of a batch, summed over targets."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_config.precision == "bf16"):
-            losses = self.model.losses(batch)
+            losses = self.model.losses(*pieces)
         return torch.stack([loss.float().mean() for loss in losses.values()]).sum()
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Sequence[Batch], batch_idx: int) -> None:
         torch.manual_seed(step_seed(self.training_config.seed, self.global_step))
         for group in self.optimizers().param_groups:
             waits = not group["new"] and self.global_step < self.waiting
             group["lr"] = 0.0 if waits else group["initial_lr"] * self.factor(self.global_step)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Batch], batch_idx: int) -> Tensor:
         self.latest = self.loss(batch)
         return self.latest
 
@@ -59,7 +60,7 @@ class LearningModel(pl.LightningModule):
             raise NotFinite(self.global_step, self.latest.item())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"loss": self.loss(batch), "rows": len(next(iter(next(iter(batch.values())).values())))}
+        return {"loss": self.loss([batch]), "rows": rows_of(batch)}
 
     def configure_optimizers(self) -> Together:
         together = optimiser(self.model, self.training_config)

@@ -16,7 +16,8 @@ import torch
 
 from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
-from perceivers.data.loading import Column, Rows, evaluation_batches, with_target
+from perceivers.data.batches import evaluation_batches
+from perceivers.data.loading import Column, Rows, with_target
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
