@@ -26,9 +26,9 @@ class TrainingBatches:
     """The endless stream of training batches: the batch of step s is a pure function of (seed, s).
 
     An epoch is a seeded permutation of the rows. Where sizes differ, neighbouring batches of it are sorted by size
-    together, so that little is padded. Where that is not enough, as rows are few, a batch comes in `pieces`, each padded
-    for itself, the first one of short rows and the last of long ones: as few as will do, since a step takes longer by
-    each. `workers` threads read ahead, which changes no batch; 0: none.
+    together, so that little is padded. Where that is not enough, as rows are few, a batch comes in `pieces`, each
+    padded for itself, the first one of short rows and the last of long ones: as few as will do, since a step takes
+    longer by each. `workers` threads read ahead, which changes no batch; 0: none.
     """
 
     def __init__(
