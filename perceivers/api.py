@@ -72,8 +72,11 @@ class TrainedModel(Loaded):
     def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
         return predict(self.model, table, proba=proba)
 
+    def arrange(self, table: Table) -> Table:
+        return to_answer(self.model, table)[0]
+
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
-        return explain(self.model, to_answer(self.model, table)[0])
+        return explain(self.model, table)
 
     def methods(self) -> dict[str, dict[str, str]]:
         return {field.name: method(self.model, field) for field in self.schema.targets}

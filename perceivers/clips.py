@@ -165,7 +165,7 @@ def _opened(path: Path) -> Iterator[Any]:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         container = av.open(str(path), options=options)
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise Unreadable(f"{path}: not a clip, or its header is damaged: {_reason(error)}") from error
+        raise Unreadable(f"{path}: not a clip, or its header is damaged: {', '.join(ENDINGS)} are read") from error
     with container:
         try:
             yield container

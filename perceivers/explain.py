@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import comb
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
-from perceivers.data.sources import Table
+from perceivers.data.sources import Table, file_names
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch
@@ -54,7 +53,7 @@ class FieldExplanation:
     the sum of all fields' `|change|`, the mean over c; None where nothing changes, or the field was not examined, as
     is the only one of a model.
     `attention`: of the whole input, 1. `weights` (w m): that of its m elements, for each window.
-    `shaded()`: the field's cell with the attention drawn on it. `file`: the name of the file that the cell names.
+    `shaded()`: the field's cell with the attention drawn on it. `file`: the file that the cell names, for a person.
     """
 
     field: Field
@@ -131,8 +130,7 @@ def _explanation(
     for field in model.schema.inputs:
         weights = looked[field.name].double().cpu().numpy()
         change, share = by_name.get(field.name, (None, None))
-        cell = rows.columns[field.name].cell(row)
-        named = field.names_files and isinstance(cell, str | Path)
+        column = rows.columns[field.name]
         fields.append(
             FieldExplanation(
                 field,
@@ -140,8 +138,8 @@ def _explanation(
                 None if change is None else change.tolist(),
                 float(weights.sum(1).mean()),
                 weights,
-                partial(modality(field).shaded, field, cell, weights),
-                Path(cell).name if named else None,
+                partial(modality(field).shaded, field, column.cell(row), weights),
+                file_names(column.cells[row]) if field.names_files else None,
             )
         )
     columns = modality(target).columns(target, answer[None], False)

@@ -38,8 +38,12 @@ class Loaded(ABC):
         """The rows and their answers; and the rows that could not be read, with the reason."""
 
     @abstractmethod
+    def arrange(self, table: Table) -> Table:
+        """The rows that are answered, of those that came: of a long table its series. Raises BadInput."""
+
+    @abstractmethod
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
-        """An explanation for each row and target; and the rows that could not be read, with the reason."""
+        """An explanation for each arranged row and target; and the rows that could not be read, with the reason."""
 
     @abstractmethod
     def methods(self) -> dict[str, dict[str, str]]:
@@ -70,7 +74,7 @@ class Loaded(ABC):
 
     def explain(self, data: Any) -> list[Explanation]:
         """What the answers rest on: shares of the fields by removal, and attention, for each row and target."""
-        return self.explain_table(self.values(data))[0]
+        return self.explain_table(self.arrange(self.values(data)))[0]
 
     def evaluate(self, data: Any) -> dict[str, Metrics]:
         """The metrics, with 95 % intervals, on the rows of `data`; on the training data: on their test rows alone."""

@@ -10,11 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from perceivers import load
 from perceivers.cli import app
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data import infer, sources
 from perceivers.errors import BadInput
+from perceivers.explain import Explanation, FieldExplanation
 from perceivers.model import Model, save_model
+from perceivers.report import looks
+from perceivers.report.pictures import Panel
 from perceivers.training.train import prepare
 
 EVIL = "<script>alert('x')</script> \u202e evil"
@@ -24,11 +28,12 @@ def call(*arguments):
     return app(list(map(str, arguments)), exit_on_error=False, print_error=False, result_action="return_value")
 
 
-def model(data, targets, folder):
+def model(data, targets, folder, time=None, series=None):
     table = sources.read(data)
     torch.manual_seed(0)
     config = PerceiverIOConfig(16, 16, 4, 16, self_attends_per_block=1, self_heads=2)
-    save_model(Model(prepare(table, infer.infer(table, targets)).schema, config), folder)
+    schema = infer.infer(table, targets, time=time, series=series)
+    save_model(Model(prepare(table, schema).schema, config), folder)
     return folder
 
 
@@ -136,8 +141,61 @@ def test_pictures_get_a_drawing_and_one_field_no_share(tmp_path, capsys):
     assert only["change"] is None
     assert call("explain", path, tmp_path / "eye.png") == 0
     printed = capsys.readouterr().out
-    assert "row 1, eye.png  class: " in printed
+    assert "eye.png  class: " in printed
     assert "image is the only field" in printed
     assert "100 %" not in printed
     assert call("explain", path, tmp_path / "eye.png", "--out", tmp_path / "a.html") == 0
     assert "img" in Tags((tmp_path / "a.html").read_text()).tags
+
+
+def test_files_are_named_with_their_folders_and_only_what_was_explained_is_counted(tmp_path, capsys, monkeypatch):
+    path = model("sample:digits", (), tmp_path / "model")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / name / "eye.png")
+    (tmp_path / "bad.png").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    assert call("explain", path, "a/eye.png", "b/eye.png", "bad.png", "--out", "found.html") == 1
+    page, said = (tmp_path / "found.html").read_text(encoding="utf-8"), capsys.readouterr().err
+    assert "2 of 3 rows: found.html" in said
+    assert "1 row could not be read" in said
+    assert "row 1, a/eye.png" in page
+    assert "row 2, b/eye.png" in page
+    assert "share of the answer" not in page  # of the only field
+    long = "/".join("deep" for _ in range(40)) + "/eye.png"
+    explanation = Explanation(0, None, {}, [FieldExplanation(None, None, None, 1.0, None, None, long)])
+    assert looks.row_name(explanation) == "row 1, …" + long[-59:]
+
+
+def logs(count):
+    """A long table of `count` logs, eleven events in each; times repeat."""
+    random = np.random.default_rng(0)
+    rows = [
+        {"id": i, "t": float(j // 2), "unit": str(random.choice(["door", "heat"])), "x": random.normal(), "y": i % 2}
+        for i in range(count)
+        for j in range(11)
+    ]
+    return pl.DataFrame(rows).with_columns(pl.col("y").cast(pl.String).replace({"0": "no", "1": "yes"}))
+
+
+def test_of_a_long_table_of_events_its_series_are_the_rows(tmp_path, capsys):
+    path = model(logs(30), ["y"], tmp_path / "model", time="t", series="id")
+    for count in (2, 14):
+        logs(count).drop("y").write_csv(tmp_path / "few.csv")
+        assert call("explain", path, tmp_path / "few.csv", "--out", tmp_path / "found.html") == 0
+        assert f"{min(count, 12)} of {count} rows" in capsys.readouterr().err
+        assert (tmp_path / "found.html").read_text(encoding="utf-8").count('aria-label="11 events') == min(count, 12)
+
+
+def test_a_card_says_that_there_are_no_events(tmp_path):
+    rows = [
+        {"log": [{"time": float(t), "unit": "door"} for t in range(2 + i)], "y": ["no", "yes"][i % 2]}
+        for i in range(30)
+    ]
+    path = model(rows, ["y"], tmp_path / "model")
+    for cell, said in (("[]", "no events"), ("null", "–")):
+        row = f'{{"log": {cell}}}'
+        assert call("explain", path, row, "--out", tmp_path / "found.html") == 0
+        assert f'<div class="cell" dir="auto">{said}</div>' in (tmp_path / "found.html").read_text(encoding="utf-8")
+        (explanation,) = load(path).explain([json.loads(row)])
+        assert Panel(explanation).cells == {"log": said}

@@ -271,6 +271,11 @@ def test_a_folder_of_frames_is_a_film_and_its_subfolders_are_films_of_their_own(
     for film, names in (("one", ["f2.png", "f10.png", "f1.png"]), ("two", ["a.png", "b.png"]), ("three", ["a.png"])):
         (tmp_path / "films").mkdir(exist_ok=True)
         frames(tmp_path / "films" / film, names, (20, 28))
+    assert [e.fields[0].file for e in job.explain(tmp_path / "films")] == [
+        "one/f1.png, one/f2.png",
+        "one/f2.png, one/f10.png",
+        "two/a.png, two/b.png",
+    ]
     found = job.predict(tmp_path / "films")
     assert found["first"].to_list() == ["one/f1.png", "one/f2.png", "two/a.png"]
     assert found["second"].to_list() == ["one/f2.png", "one/f10.png", "two/b.png"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from reduced import GOLDENS, REDUCED
+from scipy.io import wavfile
 from test_published_hub import CONFIGS, randomise
 
 import perceivers as pv
@@ -108,6 +109,7 @@ def test_attention_of_the_label_lies_on_frames(job, tmp_path):
     path = moving.write(tmp_path / "a.mp4", moving.panned("left", 6, side=16), rate=25)
     (explanation,) = job.explain([str(path)])
     (field,) = explanation.fields
+    assert field.file == str(path)
     assert field.weights.shape == (2, 480 + 4 * 4 * 4 + 1)
     np.testing.assert_allclose(field.weights.sum(1), 1, atol=1e-5)
     picture = field.shaded()
@@ -163,6 +165,13 @@ def test_several_clips_are_numbered_and_a_bad_one_is_named(hub_folder, tmp_path,
     assert code == 1
     assert "c.mp4: not a clip" in stderr
     assert sorted(p.name for p in tmp_path.glob("out*")) == ["out-1.mkv", "out-2.mkv"]
+
+
+def test_a_sound_is_no_clip(hub_folder, tmp_path, monkeypatch, capsys):
+    wavfile.write(tmp_path / "a.wav", 8_000, np.zeros(8_000, np.int16))
+    code, stdout, stderr = run(monkeypatch, capsys, "predict", hub_folder, tmp_path / "a.wav")
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert "a.wav: not a clip, or its header is damaged: .mp4, .webm, .avi, .mkv, .mov are read" in stderr
 
 
 def test_an_out_that_is_neither_clip_nor_table_is_refused(job, tmp_path):

@@ -1,6 +1,7 @@
 """Long tables: cut into series and windows, and continued; against slices of plain arrays."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -64,6 +65,13 @@ def test_a_target_that_changes_within_a_series_needs_a_horizon():
     data = table()
     with pytest.raises(BadInput, match="column 'x' changes within the series 'a': to forecast it say --horizon"):
         long.arrange(data, infer.infer(data, ["x"], time="t", series="id"))
+
+
+def test_series_are_answered_without_their_target():
+    data = table((3, 2), label=pl.col("id").replace_strict({"a": "yes", "b": "no"}))
+    schema = infer.infer(data, ["label"], time="t", series="id")
+    found = long.arrange(replace(data, frame=data.frame.drop("label")), schema)
+    assert found.frame["x"].to_list() == long.arrange(data, schema).frame["x"].to_list()
 
 
 # Windows ----------------------------------------------------------------------------------------------------------

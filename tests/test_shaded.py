@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -110,3 +111,20 @@ def test_dots_and_strokes_have_the_colours_of_their_legend(kind):
         found = np.unique(drawn.get_facecolor()[:, :3] if kind == "cloud" else drawn.get_color()[:, :3], axis=0)
         np.testing.assert_allclose(found, np.unique(shaded.scale(weights), axis=0))
     assert len(axes.collections) == (2 if kind == "cloud" else 1)
+
+
+def test_names_of_units_stand_inside_of_a_raster_and_can_be_read_in_a_card():
+    names = ["a unit of a long name", *map(str, range(9))]
+    raster = Raster(np.arange(10.0), np.arange(10), np.ones(10), np.zeros(10), names, 10)
+    figure = Figure(figsize=(4, raster.height(4)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    raster.draw(axes)
+    room = axes.get_window_extent()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert all(box.x0 >= room.x0 and box.y0 >= room.y0 and box.y1 <= room.y1 for box in boxes)
+    assert all(above.y0 >= below.y1 - 1 for above, below in pairwise(boxes))
+    first_mark = axes.transData.transform((0, 0))[0]
+    assert boxes[0].x1 <= first_mark
+    drawn = ElementTree.fromstring(raster.html())
+    assert int(drawn.get("width")) <= 240  # of a card: nothing is scaled down
+    assert float(drawn.get("font-size")) >= 9

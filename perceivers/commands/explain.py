@@ -7,7 +7,7 @@ from pathlib import Path
 from perceivers.commands.computing import computing
 from perceivers.commands.options import STDIN, Json, Kernels, Model
 from perceivers.commands.output import report_failed
-from perceivers.terminal import printable, say
+from perceivers.terminal import counted, printable, say
 
 
 def explain(
@@ -28,7 +28,7 @@ def explain(
 
     write = None if out is None else explained.writer(out)
     loaded = load(model)
-    table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs)
+    table = loaded.arrange(read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs))
     given = len(table.frame)
     if out is not None and out.suffix.lower() != ".json":  # more would not be drawn
         table = replace(table, frame=table.frame.head(explained.MOST_DRAWN))
@@ -37,7 +37,7 @@ def explain(
     methods = loaded.methods()
     if out is not None and write is not None:
         write(explanations, methods, out)
-        say(f"{len(table.frame):,} of {given:,} rows: {out}")
+        say(f"{len({e.row for e in explanations}):,} of {counted(given, 'row')}: {out}")
     elif as_json:
         print(explained.to_json(explanations, methods))
     else:

@@ -136,10 +136,10 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
 
 
 def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
-    """Raises BadInput where a column that is read once for a whole series changes within one."""
+    """Raises BadInput where a column that is read once for a series changes within one. A target may be absent."""
     for field in (*schema.inputs, *schema.targets):
         for name in field.columns if field.modality not in ("series", "events") else ():
-            if (place := changes(steps, name)) is not None:
+            if name in steps.frame.columns and (place := changes(steps, name)) is not None:
                 series = None if schema.long is None else schema.long.series
                 which = f" {steps.frame[series][place]!r}" if series else ""
                 hint = f"to forecast it say --horizon; the {field.role} {field.name!r} must be one value a series"

@@ -108,6 +108,18 @@ def opened(root: Path | None, cell: Any) -> Any:
     return resolve(root, cell) if isinstance(cell, str) else cell
 
 
+def file_names(cell: Any) -> str | None:
+    """The files that a cell of a field of files names, for a person: as they stand there, but those below the working
+    folder from there on. None where it names none.
+    """
+    if isinstance(cell, tuple):
+        return ", ".join(filter(None, map(file_names, cell))) or None
+    if not isinstance(cell, str):
+        return None
+    here = Path.cwd()
+    return str(Path(cell).relative_to(here)) if Path(cell).is_relative_to(here) else cell
+
+
 def _exists(name: str) -> bool:
     try:
         return Path(name).exists()

@@ -20,7 +20,7 @@ from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.loading import cells
 from perceivers.data.schema import Field
-from perceivers.data.sources import Table, opened
+from perceivers.data.sources import Table, file_names, opened
 from perceivers.errors import BadInput, Unreadable
 from perceivers.evaluate import Evaluation
 from perceivers.explain import ATTENTION, Explanation, FieldExplanation
@@ -92,7 +92,17 @@ class Job(Loaded, Generic[Example]):
 
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
         failed: dict[int, str] = {}
-        return [found for _, found in self.each(self.arrange(table), self._explanation, failed)], failed
+        column = self.column(table)
+        given = cells(table, column)
+
+        def explanation(row: int, example: Example) -> Explanation:
+            weights = self.attention(example)
+            shaded = partial(self.shaded, example, weights)
+            file = file_names(given[row]) if column.names_files else None
+            field = FieldExplanation(self.field, None, None, 1.0, weights, shaded, file)
+            return Explanation(row, self.target, self.answer(example, False), [field])
+
+        return [found for _, found in self.each(table, explanation, failed)], failed
 
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
         raise BadInput(
@@ -101,14 +111,7 @@ class Job(Loaded, Generic[Example]):
         )
 
     def arrange(self, table: Table) -> Table:
-        """The rows that are answered, of the rows that came. Raises BadInput."""
         return table
-
-    def _explanation(self, row: int, example: Example) -> Explanation:
-        weights = self.attention(example)
-        shaded = partial(self.shaded, example, weights)
-        field = FieldExplanation(self.field, None, None, 1.0, weights, shaded)
-        return Explanation(row, self.target, self.answer(example, False), [field])
 
     def each(
         self, table: Table, found: Callable[[int, Example], Any], failed: dict[int, str]

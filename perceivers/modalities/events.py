@@ -179,13 +179,15 @@ class Events(Modality):
     def draw(self, field: Any, cell: Any) -> str:
         """A raster: time to the right, a line for each unit, marks as high as their values are large."""
         example = self.read(field, cell)
-        return "–" if example is None else self._raster(field, example, np.zeros(len(example))).html()
+        if example is None or not len(example):
+            return _nothing(example).html()
+        return self._raster(field, example, np.zeros(len(example))).html()
 
     def shaded(self, field: Any, cell: Any, weights: Float[np.ndarray, "w m"]) -> Shaded:
         """Each event with the weight of its token; that of the token for the whole is left out."""
         example = self.read(field, cell)
-        if example is None:
-            return Plain("–")
+        if example is None or not len(example):
+            return _nothing(example)
         total, seen = np.zeros(len(example)), np.zeros(len(example))
         pieces = self.windows(field, example)
         starts = np.linspace(0, len(example) - len(pieces[0] or ()), len(pieces)).round().astype(int)
@@ -207,6 +209,11 @@ class Events(Modality):
         from perceivers.modalities import features
 
         return features.Rates(len(field.options["units"]), len(field.options["values"]))
+
+
+def _nothing(example: Recording | None) -> Plain:
+    """What is said in place of a raster where there is nothing to draw."""
+    return Plain("–" if example is None else "no events")
 
 
 def _group(field: Any) -> int:

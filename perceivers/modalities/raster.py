@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from perceivers.modalities.shaded import COLOUR, Shaded, marked
+from perceivers.modalities.shaded import COLOUR, FONT, GREY, TALL, Shaded, marked, plain_axes
 
-WIDTH, LEFT, LINE = 300, 60, 12  # of an SVG: the marks, their names on the left, the height of a unit's line
+# Of an SVG as wide as a card: the marks, their names on the left; a unit's line, and of a few units higher ones.
+WIDTH, LEFT, LINE, FEW = 180, 56, 14, 60
+NAMED, HIGH = 0.8, 0.3  # inches on axes: names on the left, a unit's line
 MOST_UNITS, MOST_MARKS, NAME = 10, 800, 10
 LEAST = 0.05  # of the weights that are shown in colour
 
@@ -52,26 +54,27 @@ class Raster(Shaded):
         return cls(times[chosen], line_of[units[chosen]], heights, weights[chosen], names, len(times))
 
     def html(self) -> str:
-        floor = LINE * max(len(self.names), 1)
+        line_height = max(LINE, FEW // (1 + len(self.names)))
+        floor = line_height * len(self.names)
         low, high = self._span()
         ends = "".join(
-            f'<text x="{x}" y="{floor + LINE - 1}" text-anchor="{anchor}">{value:.4g}</text>'
+            f'<text x="{x}" y="{floor + LINE - 2}" text-anchor="{anchor}">{value:.4g}</text>'
             for x, anchor, value in ((LEFT, "start", low), (LEFT + WIDTH, "end", high))
         )
         axis = f'<path d="M{LEFT} {floor + 1}h{WIDTH}" stroke="currentColor" opacity="0.4"/>{ends}'
         named = "".join(
-            f'<text x="{LEFT - 4}" y="{LINE * (i + 1) - 3}" text-anchor="end">{html.escape(name[:NAME])}</text>'
+            f'<text x="{LEFT - 4}" y="{line_height * (i + 1) - 3}" text-anchor="end">{html.escape(name[:NAME])}</text>'
             for i, name in enumerate(self.names)
         )
         marks = "".join(
-            f'<path d="M{x:.1f} {LINE * (line + 1) - 1}v-{(LINE - 2) * high:.1f}"{_colour(weight)}/>'
+            f'<path d="M{x:.1f} {line_height * (line + 1) - 1}v-{(line_height - 2) * high:.1f}"{_colour(weight)}/>'
             for x, line, high, weight in zip(self._x(), self.lines, self.heights, self.weights, strict=True)
         )
         units = f"{len(self.names)} unit{'' if len(self.names) == 1 else 's'}"
         return (
             f'<svg viewBox="0 0 {LEFT + WIDTH} {floor + LINE}" width="{LEFT + WIDTH}" role="img" '
             f'aria-label="{self.count:,} events in {units} over time" font-size="9" fill="currentColor" '
-            f'stroke-width="1.2">{named}{axis if len(self.times) else ""}<g stroke="currentColor">{marks}</g></svg>'
+            f'stroke-width="1.2">{named}{axis}<g stroke="currentColor">{marks}</g></svg>'
         )
 
     def _span(self) -> tuple[float, float]:
@@ -83,13 +86,21 @@ class Raster(Shaded):
         return LEFT + 1 + (WIDTH - 2) * (self.times - low) / ((high - low) or 1.0)
 
     def draw(self, axes: Any) -> None:
-        axes.spines[["top", "left", "right"]].set_visible(False)
-        axes.set_yticks([])
-        axes.tick_params(labelsize=7)
-        colours = marked(self.weights)
-        axes.vlines(self.times, -self.lines - 1, -self.lines - 1 + 0.9 * self.heights, colors=colours, linewidth=1)
+        """The same, with the names of units inside of the axes, on the left."""
+        low, high = self._span()
+        span, inches = (high - low) or 1.0, axes.get_window_extent().width / axes.figure.dpi
+        left = low - span * NAMED / (inches - NAMED)
+        plain_axes(axes, "time")
+        axes.spines["bottom"].set(visible=True, color=GREY, bounds=(low, low + span))
+        axes.set(xlim=(left, low + span), ylim=(len(self.names), 0), yticks=[])
+        axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= low + span])
+        colours, floor = marked(self.weights), self.lines + 1.0
+        axes.vlines(self.times, floor - 0.9 * self.heights, floor, colors=colours, linewidth=1, clip_on=False)
         for i, name in enumerate(self.names):
-            axes.text(-0.01, -i - 0.6, name[:NAME], transform=axes.get_yaxis_transform(), fontsize=7, ha="right")
+            axes.text(left, i + 0.8, name[:NAME], fontsize=FONT - 1, color=GREY)
+
+    def height(self, width: float) -> float:
+        return min(TALL, max(0.6, HIGH * len(self.names)))
 
     def scale(self, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
         return marked(weights)

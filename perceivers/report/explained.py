@@ -60,6 +60,7 @@ def _write_json(explanations: Sequence[Explanation], methods: dict[str, dict[str
 def _write_page(explanations: Sequence[Explanation], methods: dict[str, dict[str, str]], path: Path) -> None:
     content = {
         "explained_answers": [(e.target.name, looks.looked(e, looks.row_name(e))) for e in explanations],
+        "several": any(len(e.fields) > 1 for e in explanations),
         "methods": {target: looks.sentences(one) for target, one in methods.items()},
     }
     write_atomic(path, render("explained.html.j2", content, autoescape=True))

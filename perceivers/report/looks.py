@@ -19,6 +19,7 @@ from perceivers.report.summary import Summary, TargetResult
 
 MOST_FIELDS, GLANCED = 12, 3
 MOST_VALUES = 4  # of a series
+MOST_LETTERS = 60  # of a file's name
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def sure_text(e: Explanation) -> str:
 
 
 def row_name(e: Explanation) -> str:
-    """`row 3`, and the names of the files that its cells name."""
-    return ", ".join([f"row {e.row + 1}", *(f.file for f in e.fields if f.file)])
+    """`row 3`, and the files that its cells name; of a long name the end."""
+    return ", ".join([f"row {e.row + 1}", *dict.fromkeys(_end(f.file) for f in e.fields if f.file)])
 
 
 def change_means(e: Explanation) -> str:
@@ -141,6 +142,10 @@ def change_text(e: Explanation, field: FieldExplanation) -> str:
         return f"× {math.exp(min(50.0, field.change[0])):.3g}"
     shown = ", ".join(f"{'+' if x >= 0 else '−'}{verdict.written(abs(x))}" for x in field.change[:MOST_VALUES])
     return f"{shown} …" if len(field.change) > MOST_VALUES else shown
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= MOST_LETTERS else f"…{name[1 - MOST_LETTERS :]}"
 
 
 def _percent(x: float) -> str:

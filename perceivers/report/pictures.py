@@ -50,7 +50,8 @@ class Panel:
         height = figure.get_figheight()
         title = f"{self.e.target.name}: {self.found.answer}"
         figure.text(MARGIN / WIDTH, (top - 0.28) / height, title[:80], fontsize=15, weight="bold", color=INK)
-        known = ", ".join(text for text in (looks.sure_text(self.e), self.found.name) if text)
+        cells = [] if self.lines else [f"{name}: {cell}" for name, cell in self.cells.items()]
+        known = ", ".join(text for text in (looks.sure_text(self.e), self.found.name, *cells) if text)
         figure.text(MARGIN / WIDTH, (top - 0.53) / height, known[:110], fontsize=10, color=GREY)
         under = top - HEAD
         if self.lines:
