@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -196,6 +197,35 @@ def test_the_fast_side_and_the_plain_one_answer_alike(tmp_path):
             one.ask("check", to=str(tmp_path / f"{name}.pt"))
         outputs[name] = torch.load(tmp_path / f"{name}.pt")
     assert measure.difference(outputs["fast"], outputs["exact"]) < 0.05
+
+
+@pytest.mark.parametrize("gain", works.GAINS)
+def test_without_a_gain_the_outputs_are_the_same(gain, tmp_path):
+    (work, *_) = [w for w in works.works(["gains"], [works.FOURIER], ["float32"]) if w.rival == gain]
+    spec = {"kind": "equal", "shape": TINY, "widening": 2, "precision": "float32"}
+    for role, built in (("ours", spec), (gain, work.rival_spec(spec))):
+        with side(role, tmp_path) as one:
+            one.ask("build", spec=built, device="cpu", threads=1)
+            one.ask("check", to=str(tmp_path / f"{role}.pt"))
+    found, expected = (torch.load(tmp_path / f"{role}.pt") for role in (gain, "ours"))
+    assert measure.difference(found, expected) < 1e-5
+
+
+def test_a_gain_is_switched_off_where_it_is_decided():
+    program = """
+import sys
+from perceivers.bench.sides import plain
+from perceivers.core import kernels
+state = lambda: (sorted(kernels.PRODUCTS), sorted(kernels.PROJECTIONS), sorted(kernels.ATTENTIONS), kernels.reorder())
+before = state()
+plain.SWITCHES[sys.argv[1]]()
+print(sum(a != b for a, b in zip(before, state())))
+"""
+    changed = {
+        gain: subprocess.run([sys.executable, "-c", program, gain], capture_output=True, text=True, check=True).stdout
+        for gain in works.GAINS
+    }
+    assert {gain: int(n) for gain, n in changed.items()} == dict(zip(works.GAINS, (2, 1, 1, 1), strict=True))
 
 
 def test_a_side_that_ends_is_said(tmp_path):

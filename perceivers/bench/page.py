@@ -10,17 +10,28 @@ from statistics import geometric_mean
 from perceivers.bench import growth
 from perceivers.bench.store import Store
 from perceivers.bench.summary import Comparison, comparisons, limits, mean_ratio
-from perceivers.bench.works import PLAIN
+from perceivers.bench.works import GAINS, PLAIN
 from perceivers.errors import BadInput
 from perceivers.files import check_place, write_atomic
 
 FIGURES = "figures"
+REJECTED = """Tried and not kept, since a step or a pass was as long or longer: float32 training by oneDNN's products;
+gradients of biases as products; an attention with gradients of its own; GELU and both products of an MLP as one
+function; batches cut into smaller ones; Muon's product by halves."""
 TITLES = {
     "published": "The six published models",
     "kernels": "The same models with every fast path switched off",
+    "gains": "What each fast path is worth",
     "clip": "A whole clip of the autoencoder",
     "training": "Training",
     "others": "Packages without published weights",
+}
+EXPLAINED = {
+    "gains": [
+        "Ours beside ours with one path switched off. What each of them does:",
+        "\n".join(f"- **{name}** switches off: {meaning}." for name, meaning in GAINS.items()),
+        REJECTED,
+    ]
 }
 PRECISIONS = {"float32": "exact, float32", "fast": "fast, bfloat16"}
 
@@ -84,7 +95,7 @@ def write(path: Path, store: Store) -> None:
     parts = [_head(store)]
     for what, title in TITLES.items():
         if rows := of(found, what):
-            parts += [f"## {title}", *_tables(rows)]
+            parts += [f"## {title}", *EXPLAINED.get(what, ()), *_tables(rows)]
     if rows := of(found, "growth"):
         (path.parent / FIGURES).mkdir(exist_ok=True)
         write_atomic(path.parent / FIGURES / "growth.svg", growth.picture(rows))
@@ -141,5 +152,5 @@ def _cells(one: Comparison) -> tuple[str, ...]:
 def _name(one: Comparison) -> str:
     if "rival" not in one.row:
         return one.model
-    version = "" if one.row["rival"] == PLAIN else f" {one.row['theirs_about']['version']}"
+    version = "" if one.row["rival"] in (PLAIN, *GAINS) else f" {one.row['theirs_about']['version']}"
     return f"{one.model}, beside {one.row['rival']}{version}"

@@ -13,7 +13,7 @@ from perceivers.bench.measure import Row, Setting, measure, written
 from perceivers.bench.process import SideFailed
 from perceivers.bench.store import Store
 from perceivers.bench.summary import Comparison, compare
-from perceivers.bench.works import PLAIN, Work
+from perceivers.bench.works import GAINS, PLAIN, Work
 from perceivers.terminal import counted, say
 
 MEMORY = Path("/proc/meminfo")
@@ -62,7 +62,7 @@ def _one(work: Work, store: Store, setting: Setting, files: dict[str, str]) -> b
 
 def available(works: Sequence[Work], rivals: Collection[str]) -> list[Work]:
     """The works beside the rivals that are installed, else alone where that says something. Notes what is missing."""
-    missing = sorted({work.rival for work in works if work.rival} - {*rivals, PLAIN})
+    missing = sorted({work.rival for work in works if work.rival} - {*rivals, PLAIN, *GAINS})
     if missing:
         say(f"note: without {' and '.join(missing)}: `perceivers bench --install-rivals` installs what is missing")
     alone = [replace(work, rival=None) if work.rival in missing else work for work in works]

@@ -11,14 +11,28 @@ from perceivers.errors import BadInput
 from perceivers.published.presets import PRESETS
 
 Precision = Literal["float32", "fast"]
-What = Literal["published", "kernels", "clip", "training", "others", "growth"]
+What = Literal["published", "kernels", "gains", "clip", "training", "others", "growth"]
 WHATS: tuple[What, ...] = get_args(What)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CHUNKS = 128  # in which the autoencoder's clip is decoded
 PLAIN = "plain kernels"  # ours, every fast path switched off
+# Ours with one fast path switched off, and what that path does.
+GAINS = {
+    "torch's products": (
+        "oneDNN's products on the plain weights, bias and GELU fused: where they are faster than torch's own, "
+        "which on some CPUs leave vector units unused"
+    ),
+    "projections apart": "queries, keys and values of one array as one product, which reads the array once",
+    "whole attentions": "attention in blocks whose weights stay in the cache, the softmax carried along",
+    "the papers' order": (
+        "with one head, projections are taken in the order that costs least: keys and values of 50,176 pixels need "
+        "not be made where the queries can be carried through their weights"
+    ),
+}
 OWNER = "deepmind/"
 FOURIER = "deepmind/vision-perceiver-fourier"
 AUTOENCODER = "deepmind/multimodal-perceiver"
+GAINING = ("deepmind/language-perceiver", FOURIER)  # the smallest pass, and one whose inputs are many
 
 # Sizes for the packages that have no published weights: ImageNet's pixels, and a long array.
 SHAPES: dict[str, dict[str, int]] = {
@@ -92,7 +106,9 @@ class Work:
         return self.spec.get("name")
 
     def rival_spec(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """What the rival builds: of a whole clip one chunk, in float32, since that is its only way."""
+        """What the rival builds: of a clip one chunk, in float32, since that is its only way; ours without a gain."""
+        if self.what == "gains":
+            return {**spec, "without": self.rival}
         return {**spec, "kind": "published", "precision": "float32"} if self.what == "clip" else spec
 
 
@@ -101,6 +117,11 @@ def works(whats: Sequence[What], models: Sequence[str], precisions: Sequence[Pre
     makers = {
         "published": lambda: _published("published", "transformers", models, precisions),
         "kernels": lambda: _published("kernels", PLAIN, models, precisions),
+        "gains": lambda: [
+            work
+            for gain in GAINS
+            for work in _published("gains", gain, [m for m in GAINING if m in models], precisions)
+        ],
         "clip": lambda: _clip(precisions) if AUTOENCODER in models else (),
         "training": lambda: _training(precisions) if FOURIER in models else (),
         "others": lambda: _others(precisions),

@@ -33,7 +33,8 @@ def bench(
     Parameters
     ----------
     what
-        published: the six models. kernels: the same beside plain products. clip: the whole clip of the autoencoder.
+        published: the six models. kernels: the same beside plain products. gains: each fast path
+        switched off alone. clip: the whole clip of the autoencoder.
         training: a step. others: packages without published weights. growth: time over the sizes of inputs, latents
         and outputs. All by default.
     models

@@ -14,6 +14,10 @@ from .worker import Worker
 ROLES = {
     "ours": ".ours",
     "plain kernels": ".plain",
+    "torch's products": ".plain",
+    "projections apart": ".plain",
+    "whole attentions": ".plain",
+    "the papers' order": ".plain",
     "transformers": ".port",
     "perceiver-pytorch": ".perceiver_pytorch",
     "perceiver-io": ".perceiver_io",

@@ -1,7 +1,9 @@
-"""Our side with every fast path switched off: what the kernels are worth.
+"""Our side with every fast path switched off, or one of them: what the kernels are worth.
 
 Not concerned with models (`ours.py`).
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,7 +15,10 @@ from .worker import Built, Spec
 
 
 def build(spec: Spec, device: torch.device) -> Built:
-    """What `ours` builds, run by torch's own products."""
+    """What `ours` builds, run by torch's own products, or `without` one gain: a process does nothing else after it."""
+    if without := spec.get("without"):
+        SWITCHES[without]()
+        return ours.build(spec, device)
     built = ours.build(spec, device)
 
     def run() -> dict[str, Tensor]:
@@ -21,3 +26,28 @@ def build(spec: Spec, device: torch.device) -> Built:
             return built.run()
 
     return Built(run, built.about)
+
+
+def _torchs_products() -> None:
+    kernels.PRODUCTS.pop("onednn")
+    _projections_apart()
+
+
+def _projections_apart() -> None:
+    kernels.PROJECTIONS.pop("joined")
+
+
+def _whole_attentions() -> None:
+    kernels.ATTENTIONS.pop("chunked")
+
+
+def _papers_order() -> None:
+    kernels.reorder = lambda *arrays: False
+
+
+SWITCHES: dict[str, Callable[[], None]] = {
+    "torch's products": _torchs_products,
+    "projections apart": _projections_apart,
+    "whole attentions": _whole_attentions,
+    "the papers' order": _papers_order,
+}
