@@ -162,6 +162,11 @@ def _are_recordings(fields: Sequence[Field], inputs: Sequence[str]) -> bool:
         return True
 
 
+def _is_one_file(fields: Sequence[Field], name: str) -> bool:
+    """Whether this is a file that the only field reads, and no source of rows."""
+    return _are_one_column(fields) and fields[0].names_files and _is_file(name) and not _is_source(name)
+
+
 def _file(text: str, field: Field) -> Path:
     """The file of that name, which `field` reads. Raises BadInput where there is none."""
     try:
@@ -198,16 +203,26 @@ def _is_file(text: str) -> bool:
 
 
 def values_as_table(fields: Sequence[Field], data: Any) -> Table:
-    """What Python code gives: any source, or a list of values (texts, arrays, paths) of the only field."""
-    if isinstance(data, str | Path) and _are_recordings(fields, [str(data)]):
+    """What Python code gives: any source, one file, or a list of values (texts, arrays, paths) of the only field.
+
+    Raises BadInput where it is none of these, or where arrays of integers and of floats are mixed.
+    """
+    if isinstance(data, str | Path) and (_are_recordings(fields, [str(data)]) or _is_one_file(fields, str(data))):
         data = [data]
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
         field = _only_field(fields, type(data[0]).__name__)
         if field.names_files and all(isinstance(value, str | Path) for value in data):
             return _files(field, [str(value) for value in data], "the given values")
+        if len({value.dtype.kind for value in data if isinstance(value, np.ndarray)}) > 1:
+            raise BadInput("arrays of integers and of floats came: give all as one type: a column has one")
         cells = [value.tolist() if isinstance(value, np.ndarray) else value for value in data]
         return replace(sources.read({field.columns[0]: cells}), name="the given values", root=None)
-    return sources.read(data)
+    try:
+        return sources.read(data)
+    except BadInput as error:
+        if not _are_one_column(fields) or isinstance(data, Path | dict | list | tuple):
+            raise
+        raise BadInput(f"{error}; one value alone is given in a list: [value]") from error
 
 
 def read_stdin(stream: IO[bytes]) -> Table:
@@ -234,8 +249,13 @@ def _is_source(text: str) -> bool:
         return False
 
 
+def _are_one_column(fields: Sequence[Field]) -> bool:
+    """A clip and its sound are one."""
+    return len({field.columns for field in fields}) == len(fields[0].columns) == 1
+
+
 def _only_field(fields: Sequence[Field], given: str) -> Field:
-    if len({field.columns for field in fields}) != 1 or len(fields[0].columns) != 1:  # a clip and its sound are one
+    if not _are_one_column(fields):
         names = ", ".join(column for field in fields for column in field.columns)
         is_table = given[given.rfind(".") :].lower() in sources.TABLE_SUFFIXES  # would be read, if it were there
         what = "no such file" if is_table else "one value"

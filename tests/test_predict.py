@@ -65,3 +65,19 @@ def test_files_of_events_are_rows_and_a_table_that_names_them_is_a_table(tmp_pat
     assert values_as_table([spikes], "a.csv").frame["spikes"].to_list() == [str(tmp_path / "a.csv")]
     with pytest.raises(BadInput, match=r"gone\.csv: no such file"):
         inputs_as_table([spikes], ["gone.csv"])
+
+
+def test_one_file_is_a_row_and_one_value_is_asked_for_in_a_list(tmp_path):
+    photo = Field("photo", "image", "input", ("photo",))
+    (tmp_path / "a.png").write_bytes(b"")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert values_as_table([photo], given).frame["photo"].to_list() == [str(tmp_path / "a.png")]
+    array = np.zeros((2, 3), np.uint8)
+    for field, given, message in (
+        (photo, array, "ndarray is no source of rows: .*; one value alone is given in a list"),
+        (Field("words", "text", "input", ("words",)), "a sentence", "a sentence: no such .* given in a list"),
+        (photo, [array, array / 255], "arrays of integers and of floats came: give all as one type"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            values_as_table([field], given)
+    assert values_as_table([photo], [array, array]).frame["photo"].to_list() == [array.tolist()] * 2
