@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data import infer, long, seen, sources, splits
-from perceivers.data.loading import with_target
+from perceivers.data.loading import with_value
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Stopped
@@ -105,7 +105,7 @@ class TrainedModel(Loaded):
         asked = asked_of(self._run() / CONFIG)
         if "parts" in asked:
             return np.array(asked["parts"]["test"])
-        return splits.split(table, self.schema, np.flatnonzero(with_target(table, self.schema.targets)))["test"]
+        return splits.split(table, self.schema, np.flatnonzero(with_value(table, self.schema.targets)))["test"]
 
     def _seen(self, table: Table) -> int:
         """How many rows of another table the model has learned from."""

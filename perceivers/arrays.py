@@ -19,7 +19,9 @@ from numpy.lib import format as npy
 from perceivers.stored import Stored, in_file
 
 LARGEST = 2**31  # bytes of one array
-EMPTY = "an empty file: save it anew, or take its row out"
+ANEW = "save it anew, or take its row out"
+EMPTY = f"an empty file: {ANEW}"
+PICKLED = "it holds pickled objects, expected numbers: save it as an array of numbers, such as array.astype(float)"
 HEADERS: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -40,7 +42,7 @@ def array_names(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except zipfile.BadZipFile as error:
-        raise ValueError(f"damaged, or not npz: {error}") from error
+        raise ValueError(f"damaged, or not npz: {error}: {ANEW}") from error
 
 
 def read_array(path: Path, name: str | None = None) -> np.ndarray:
@@ -51,9 +53,9 @@ def read_array(path: Path, name: str | None = None) -> np.ndarray:
         shape, dtype, _ = _header(file)
         needed = math.prod(shape) * dtype.itemsize
         if dtype.hasobject:
-            raise ValueError("it holds pickled objects, expected numbers")
+            raise ValueError(PICKLED)
         if needed > min(size, LARGEST):
-            limit = f"over {LARGEST / 1e9:.1f} GB" if needed > LARGEST else "more than there is"
+            limit = f"over {LARGEST / 1e9:.1f} GB: part it" if needed > LARGEST else f"it is cut short: {ANEW}"
             raise ValueError(f"its header speaks of {needed:,} bytes: {limit}")
         file.seek(0)
         return npy.read_array(file, allow_pickle=False)
@@ -65,9 +67,9 @@ def map_array(path: Path) -> Stored:
     shape, dtype, fortran = _header(file)
     needed, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
     if dtype.hasobject:
-        raise ValueError("it holds pickled objects, expected numbers")
+        raise ValueError(PICKLED)
     if needed > there:
-        raise ValueError(f"its header speaks of {needed:,} bytes: more than there is")
+        raise ValueError(f"its header speaks of {needed:,} bytes: more than there is: it is cut short: {ANEW}")
     return in_file(file, shape, dtype, file.tell(), fortran)
 
 
@@ -89,18 +91,18 @@ def _opened(path: Path, name: str | None = None) -> Iterator[tuple[Any, int]]:
                 with archive.open(members[0]) as member:
                     yield member, members[0].file_size
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"damaged, or not npy: {error}") from error
+        raise ValueError(f"damaged, or not npy: {error}: {ANEW}") from error
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
     """Shape, type, and whether the first axis is the fastest."""
     version = npy.read_magic(file)
     if version not in HEADERS:
-        raise ValueError(f"npy of version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+        raise ValueError(f"npy of version {version[0]}.{version[1]}, expected 1.0 or 2.0: {ANEW}")
     try:
         shape, fortran, dtype = HEADERS[version](file)
     except (OSError, ValueError):
         raise
     except Exception as error:  # numpy parses the header as Python's literals: a damaged one can raise anything
-        raise ValueError(f"damaged, or not npy: {' '.join(str(error).split())}") from error
+        raise ValueError(f"damaged, or not npy: {' '.join(str(error).split())}: {ANEW}") from error
     return shape, dtype, fortran

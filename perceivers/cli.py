@@ -7,7 +7,7 @@ Not concerned with the commands: each is a file in `commands/`, and imports what
 import os
 import sys
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Parameter
 
 from perceivers import __version__
 from perceivers.commands.bench import bench
@@ -23,11 +23,18 @@ from perceivers.commands.train import train
 from perceivers.errors import BadInput, Failed, Stopped, Unreadable
 from perceivers.terminal import say
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 it began and failed, or predict, explain or evaluate could not read some rows, which are "
+    "named; 2 nothing began, and the message says what would mend it; 130 Ctrl-C; 143 SIGTERM."
+)
+EXPECTED: dict[object, str] = {int: "a whole number, such as 10", float: "a number, such as 0.5"}
+
 app = App(
     name="perceivers",
     help="One model for any data: a Perceiver IO for tables, text, pictures, sound, points and series.",
     version=__version__,
     help_format="plaintext",
+    help_epilogue=EXIT_CODES,
     default_parameter=Parameter(negative=()),
 )
 for _command in (inspect, train, evaluate, models, export):
@@ -50,7 +57,7 @@ def main() -> None:
             result_action="return_value",
         )
     except CycloptsError as error:
-        code = _fail(str(error), 2)
+        code = _fail(_said(error), 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -76,6 +83,13 @@ def main() -> None:
             raise
         code = _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
     sys.exit(code or 0)
+
+
+def _said(error: CycloptsError) -> str:
+    """What is wrong with the command; what an option expects is said in words."""
+    if isinstance(error, CoercionError) and error.token is not None and error.target_type in EXPECTED:
+        return f"{error.token.keyword or ''} {error.token.value!r}: expected {EXPECTED[error.target_type]}"
+    return str(error)
 
 
 def _fail(message: str, code: int) -> int:

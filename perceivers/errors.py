@@ -24,6 +24,13 @@ class Unreadable(_OneLine):
     """One row cannot be read: it is counted, named and left out."""
 
 
+class Damaged(Unreadable):
+    """A file that is not what its header says: the line ends with what mends it."""
+
+    def __init__(self, message: str):
+        super().__init__(f"{message}: export it anew, or take its row out")
+
+
 class Failed(Exception):
     """It began, and could not be finished (exit code 1)."""
 
@@ -36,11 +43,16 @@ class Stopped(BaseException):
         self.signal = signal
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
+def closest(name: str, known: Collection[str]) -> str | None:
+    """The name that is most like `name`, if any is."""
     lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=ALIKE)
-    if close:
-        return f"; did you mean {lower[close[0]]!r}?"
+    return lower[close[0]] if close else None
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint to end a message with: the name that is most like `name`, if any is, else a few of them."""
+    if close := closest(name, known):
+        return f"; did you mean {close!r}?"
     shown = ", ".join(list(known)[:10])
     return f"; there are {shown}{' …' if len(known) > 10 else ''}"

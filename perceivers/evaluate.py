@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perceivers.data.loading import Rows, with_target
+from perceivers.data.loading import Rows, with_value
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
@@ -48,7 +48,7 @@ def evaluate(model: Model, table: Table, ids: np.ndarray | None = None) -> tuple
     ids = np.arange(len(table.frame)) if ids is None else ids
     targets = [with_unknown(field, table, ids) for field in schema.targets]
     rows = Rows(table, (*schema.inputs, *targets), modality)
-    ids = ids[with_target(table, schema.targets)[ids]]
+    ids = ids[with_value(table, schema.targets)[ids]]
     if not len(ids):
         raise BadInput(f"{table.name}: no row has a value in {' or '.join(f.name for f in schema.targets)}")
     read, found = answers(model, rows, ids)
@@ -105,7 +105,7 @@ def note_unknown(model: Model, evaluations: list[Evaluation]) -> list[str]:
 
 
 def _one(field: Field, table: Table, rows: Rows, read: np.ndarray, found: np.ndarray, group: str | None) -> Evaluation:
-    has = with_target(table, [field])[read]
+    has = with_value(table, [field])[read]
     ids, answered = read[has], found[has]
     if field.modality == "category":
         answered = np.pad(answered, ((0, 0), (0, len(field.options["categories"]) - answered.shape[1])))

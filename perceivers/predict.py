@@ -4,6 +4,7 @@ Not concerned with how good the answers are (`evaluate.py`), nor with the comman
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,15 +17,15 @@ import torch
 
 from perceivers.data import long, sources
 from perceivers.data.batches import evaluation_batches
-from perceivers.data.folders import MODALITY_OF
+from perceivers.data.folders import MODALITY_OF, list_files
 from perceivers.data.future import future
-from perceivers.data.loading import Rows
+from perceivers.data.loading import Rows, with_value
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
 from perceivers.modalities import modality
 from perceivers.model import Model
-from perceivers.terminal import say
+from perceivers.terminal import counted, say
 
 BATCH = 128
 
@@ -62,7 +63,7 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
         return _forecast(model, table, asked)
     rows = Rows(table, model.schema.inputs, modality)
     read, found = answers(model, rows, np.arange(len(rows)))
-    for remark in rows.remarks():
+    for remark in (*rows.remarks(), *_empty(table, model.schema.inputs, read)):
         say(f"note: {remark}")
     frame = table.frame
 
@@ -79,6 +80,15 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
         errors = [rows.failed.get(row) for row in place]
         frame = frame.with_columns(pl.Series(new_name(frame, "error"), errors, dtype=pl.String))
     return frame, rows.failed
+
+
+def _empty(table: Table, inputs: Sequence[Field], read: np.ndarray) -> list[str]:
+    """A line on the rows that say nothing."""
+    empty = read[~with_value(table, inputs)[read]]
+    if not len(empty):
+        return []
+    what = f"{counted(len(empty), 'row')} without a value in any input, such as row {empty[0] + 1}"
+    return [f"{what}: the answer is what is usual, and says nothing of the row"]
 
 
 def new_name(frame: pl.DataFrame, name: str) -> str:
@@ -131,7 +141,7 @@ def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
     if not inputs:
         raise BadInput("nothing to predict: give a table, files, values, JSON rows, or - for stdin")
     if _are_recordings(fields, inputs):
-        return _files(fields[0], inputs, "the command line")
+        return _recordings(fields[0], inputs, "the command line")
     if len(inputs) == 1 and _is_source(inputs[0]):
         return sources.read(inputs[0])
     if all(text.lstrip().startswith("{") for text in inputs):
@@ -145,16 +155,40 @@ def inputs_as_table(fields: Sequence[Field], inputs: Sequence[str]) -> Table:
 
 
 def _files(field: Field, names: Sequence[str], where: str) -> Table:
-    """A row for each file. Raises BadInput where one is not there."""
-    return Table(pl.DataFrame({field.columns[0]: [str(_file(name, field)) for name in names]}), where, Path("/"))
+    """A row for each file: one that is not there is named when it is read. Raises BadInput where none is."""
+    if not any(map(_is_file, names)):
+        _file(names[0], field)
+    inside = all(_is_inside(name) for name in names)
+    cells = names if inside else [os.path.abspath(Path(name).resolve() if _is_file(name) else name) for name in names]
+    return Table(pl.DataFrame({field.columns[0]: cells}), where, Path() if inside else Path("/"))
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a file is below the working directory."""
+    try:
+        return Path(name).resolve().is_relative_to(Path.cwd())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or too long for a name
+        return True  # reading will name it
+
+
+def _recordings(field: Field, inputs: Sequence[str], where: str) -> Table:
+    """A row for each file of events, or for each in a folder. Raises BadInput."""
+    folder = Path(inputs[0])
+    if not folder.is_dir():
+        return _files(field, inputs, where)
+    found = list_files(folder)
+    frame = found.frame.rename({"path": field.columns[0]})
+    return Table(frame, str(folder), folder, notes=found.notes)
 
 
 def _are_recordings(fields: Sequence[Field], inputs: Sequence[str]) -> bool:
-    """Whether these are files of events, one a row, though they are tables: the model reads such files alone, and the
-    first has no column that would name them.
+    """Whether these are files of events, one a row, though they are tables, or a folder of such: the model reads such
+    files alone, and the first has no column that would name them.
     """
     field = fields[0]
-    if len(fields) > 1 or field.modality != "events" or not field.names_files or not all(map(_is_file, inputs)):
+    if len(fields) > 1 or field.modality != "events" or not field.names_files:
+        return False
+    if not any(map(_is_file, inputs)) and not (len(inputs) == 1 and _is_folder(inputs[0])):
         return False
     try:
         return not _is_source(inputs[0]) or field.columns[0] not in sources.read(inputs[0]).frame.columns
@@ -207,7 +241,9 @@ def values_as_table(fields: Sequence[Field], data: Any) -> Table:
 
     Raises BadInput where it is none of these, or where arrays of integers and of floats are mixed.
     """
-    if isinstance(data, str | Path) and (_are_recordings(fields, [str(data)]) or _is_one_file(fields, str(data))):
+    if isinstance(data, str | Path) and _are_recordings(fields, [str(data)]):
+        return _recordings(fields[0], [str(data)], "the given values")
+    if isinstance(data, str | Path) and _is_one_file(fields, str(data)):
         data = [data]
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
         field = _only_field(fields, type(data[0]).__name__)
@@ -243,9 +279,13 @@ def _is_source(text: str) -> bool:
         return bool(text)
     if _is_file(text):
         return Path(text).suffix.lower() in sources.TABLE_SUFFIXES
+    return _is_folder(text)
+
+
+def _is_folder(text: str) -> bool:
     try:
         return Path(text).is_dir()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # as above
         return False
 
 

@@ -176,8 +176,8 @@ def _npy(array, **options):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (np.ones((3, 4)), r"an array of shape \(3, 4\) came, expected 3 axes: y, x, channels"),
-        (np.ones((3, 4, 3)), r"3 channels came, expected 2: the shape is \(3, 4, 3\)"),
+        (np.ones((3, 4)), r"an array of shape \(3, 4\) came, expected 3 axes, y, x, channels"),
+        (np.ones((3, 4, 3)), r"3 channels came, expected 2 in \(3, 4, 3\)"),
         (np.ones((3, 0, 2)), "an axis of size 0 holds nothing"),
         ([[], []], "an axis of size 0 holds nothing"),
         (np.ones((3, 4, 2), complex), "complex128 came, expected real numbers: give the parts as two channels"),

@@ -175,6 +175,8 @@ def test_mistyped_words_are_met_with_the_nearest(tmp_path):
         (("train", tmp_path / "a.csv", "--target", "color"), "colour"),
         (("train", "sample:wne"), "wine"),
         (("train", tmp_path / "nowhere"), "nowhere"),
+        (("train", tmp_path / "a.cvs"), f"did you mean '{tmp_path / 'a.csv'}'?"),
+        (("train", "sample:wine", "--steps", "three"), "--steps 'three': expected a whole number"),
         (("predict", tmp_path, "x"), "config.json"),
     ):
         done = command(*words)

@@ -15,6 +15,7 @@ from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.events import TOKENS, Events
 from perceivers.modalities.events_input import in_own_unit, log_gaps
 from perceivers.modalities.features import Rates
+from perceivers.modalities.occurrences import Layout, as_times_of, as_values, find_layout
 from perceivers.modalities.raster import MOST_MARKS, MOST_UNITS, Raster
 
 RNG = np.random.default_rng(0)
@@ -259,8 +260,8 @@ def test_what_is_sorted_or_unseen_is_said(capsys):
     [
         ([[0.0, "a", 1.0], [None, "a", 1.0]], "event 2: its time is missing"),
         ([[0.0, "a", 1.0], [float("nan"), "b", 1.0]], "event 2: its time is missing or infinite"),
-        ([["soon", "a", 1.0]], "expected times such as 2026-11-23"),
-        ([[0.0, "a", "high"]], "event 1: 'high' came for a value, expected a number"),
+        ([["soon", "a", 1.0]], "event 1: its time is 'soon', expected a time such as 2026-11-23"),
+        ([[0.0, "a", "high"]], "event 1: its value '2' is 'high', expected a number"),
         ([[0.0, "a", float("inf")]], "event 1: infinity came"),
         ([[0.0, "a", 1.0], 3.0], "events of several forms came"),
         ([[0.0, ["a"], 1.0]], "expected one category"),
@@ -381,8 +382,33 @@ def test_a_row_of_other_columns_does_not_decide_how_all_are_read():
 
 def test_where_no_file_of_events_can_be_read_the_first_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("time,unit\nnoon,p\n0.5,q\n")
-    with pytest.raises(BadInput, match=r"no events can be read in the rows of train: .*a\.csv: \['noon', '0.5'\] came"):
+    with pytest.raises(
+        BadInput,
+        match=r"no events can be read in the rows of train: .*a\.csv: event 1: its time is 'noon', expected a number",
+    ):
         field_of([tmp_path / "a.csv"], files=True)
     (tmp_path / "b.csv").write_text("time,unit\n")
     with pytest.raises(BadInput, match="every cell of e is empty, or holds no events"):
         field_of([tmp_path / "b.csv"], files=True)
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        ([0.5, "1.0", "soon"], "event 3: its time is 'soon', expected a number"),
+        (["soon", 1, 2.5], "event 1: its time is 'soon', expected a number"),
+        (["2026-01-01", " 2026-01-02 ", "soon"], "event 3: its time is 'soon', expected a time such as 2026-11-23"),
+        (["0.5", None, "1"], "event 2: its time is missing"),
+    ],
+)
+def test_a_bad_time_is_named_by_its_event(times, line):
+    with pytest.raises(Unreadable, match=line):
+        as_times_of({"time": times}, Layout("time", None, ()))
+
+
+def test_a_word_in_one_row_does_not_take_the_values_from_all():
+    good = {"time": [0.1, 0.2], "unit": ["a", "b"], "value": [1.0, 2.0]}
+    bad = {**good, "value": ["1.5", "high"]}
+    assert find_layout([good, bad, good], None, None, None) == Layout("time", "unit", ("value",))
+    with pytest.raises(Unreadable, match="event 2: its value 'value' is 'high', expected a number: mend it"):
+        as_values(bad, Layout("time", "unit", ("value",)))

@@ -84,3 +84,14 @@ def test_npz_files_with_an_array_named_points_are_clouds(tmp_path, others):
         np.savez(path, points=RNG.normal(size=(11, 3)), **others)
 
     assert infer.infer(folder(tmp_path, "npz", write))["path"].modality == "points"
+
+
+def test_damaged_files_of_a_sample_are_counted_and_one_is_named(tmp_path):
+    def write(path):
+        if path.name == "3.npy":
+            path.write_bytes(b"damaged")
+        else:
+            np.save(path, np.zeros((2, 3, 4)))
+
+    reason = infer.infer(folder(tmp_path, "npy", write))["path"].reason
+    assert reason.endswith("; 2 of 14 that were tried are damaged, '3.npy' among them")

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import modality, pixels
+from perceivers.modalities import MODALITIES, modality, pixels
 from perceivers.modalities.array_input import centres
 from perceivers.modalities.image import ImageInput
 
@@ -469,3 +469,11 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
     )
     with pytest.raises(Unreadable):
         pixels.read(tmp_path / "text.png", 500_000_000)
+
+
+def test_where_no_picture_can_be_read_the_file_and_the_reason_are_named(tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    for kind in ("image", "deepmind_image"):
+        field = Field("photo", kind, "input", ("photo",), dict(MODALITIES[kind].options))
+        with pytest.raises(BadInput, match=r"no picture of the train rows can be read: .*cut\.png"):
+            MODALITIES[kind].fit(field, [tmp_path / "cut.png"])

@@ -8,7 +8,7 @@ from PIL import Image
 
 import perceivers as pv
 from perceivers.data.dates import find_dates, to_seconds
-from perceivers.data.infer import check, describe, infer, nearest, warnings
+from perceivers.data.infer import check, describe, infer, nearest, warnings, with_split
 from perceivers.data.schema import Schema
 from perceivers.data.sources import Table, read
 from perceivers.errors import BadInput
@@ -493,3 +493,22 @@ def test_lists_that_may_be_sounds_or_clouds_are_read_as_series_and_how_to_change
     assert reasons["heard"] == "lists of numbers; sounds with `modality: audio` and their `rate`"
     assert reasons["scan"] == "lists of lists of numbers: channels; clouds with `modality: points`"
     assert reasons["moved"] == "lists of lists of numbers: channels"
+
+
+def test_a_given_schema_that_says_nothing_of_a_column_is_split_by_the_one_named_split():
+    rows = plain(split=["train", "test", "Valid"] * 20)
+    fields = [{"name": "age", "modality": "number", "role": "input"}, {"name": "colour", "role": "target"}]
+    fields[1]["modality"] = "category"
+
+    def column(split, more=()):
+        return with_split(rows, Schema.from_dict({"format": 1, "fields": [*fields, *more], **split}, "s")).split.column
+
+    assert column({}) == column({"split": {"seed": 3}}) == "split"
+    assert column({"split": {"column": None}}) is None
+    assert column({}, [{"name": "split", "modality": "category", "role": "input"}]) is None
+    assert with_split(plain(), Schema.from_dict({"format": 1, "fields": fields}, "s")).split.column is None
+
+
+def test_a_schema_without_its_format_says_which_line_to_add():
+    with pytest.raises(BadInput, match="add the line `format: 1` at the top"):
+        Schema.from_dict({"fields": []}, "schema.yaml")

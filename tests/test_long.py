@@ -39,7 +39,7 @@ def test_each_series_is_a_row_in_the_order_of_time():
     rows = {row["id"]: row for row in found.frame.to_dicts()}
     assert rows["a"] == {"id": "a", "t": [0.0, 1.0, 2.0], "x": [0.0, 1.0, 2.0], "label": "yes"}
     assert rows["b"]["x"] == [1000.0, 1001.0]
-    assert "not in the order of time" in found.notes[0]
+    assert "of 2 series were not in the order of time, those of 'b', 'a'" in found.notes[0]
     assert not long.arrange(table((3, 2), label=label), schema).notes
 
 

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from perceivers.core.perceiver import PerceiverIOConfig
+from perceivers.data.loading import Rows
 from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput
+from perceivers.modalities.image import Image as Pictures
 from perceivers.model import Model
-from perceivers.predict import inputs_as_table, values_as_table
+from perceivers.predict import inputs_as_table, predict, values_as_table
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +62,9 @@ def test_files_of_events_are_rows_and_a_table_that_names_them_is_a_table(tmp_pat
     (tmp_path / "list.csv").write_text("spikes\na.csv\n")
     spikes = Field("spikes", "events", "input", ("spikes",), {"files": True})
     for given in (["a.csv"], ["a.csv", "b.npz"], ["empty.csv"]):
-        expected = [str(tmp_path / name) for name in given]
-        assert inputs_as_table([spikes], given).frame["spikes"].to_list() == expected
+        assert inputs_as_table([spikes], given).frame["spikes"].to_list() == given
     assert inputs_as_table([spikes], ["list.csv"]).frame["spikes"].to_list() == ["a.csv"]
-    assert values_as_table([spikes], "a.csv").frame["spikes"].to_list() == [str(tmp_path / "a.csv")]
+    assert values_as_table([spikes], "a.csv").frame["spikes"].to_list() == ["a.csv"]
     with pytest.raises(BadInput, match=r"gone\.csv: no such file"):
         inputs_as_table([spikes], ["gone.csv"])
 
@@ -81,3 +83,35 @@ def test_one_file_is_a_row_and_one_value_is_asked_for_in_a_list(tmp_path):
         with pytest.raises(BadInput, match=message):
             values_as_table([field], given)
     assert values_as_table([photo], [array, array]).frame["photo"].to_list() == [array.tolist()] * 2
+
+
+def test_a_folder_of_files_of_events_has_a_row_for_each(tmp_path):
+    spikes = Field("spikes", "events", "input", ("spikes",), {"files": True})
+    for name in ("b.csv", "a.csv"):
+        (tmp_path / name).write_text("time,unit\n0.5,x\n")
+    for read in (lambda: inputs_as_table([spikes], [str(tmp_path)]), lambda: values_as_table([spikes], tmp_path)):
+        assert read().frame.to_dict(as_series=False) == {"spikes": ["a.csv", "b.csv"]}
+
+
+def test_one_missing_file_is_one_row_that_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4)).save("there.png")
+    photo = Field("photo", "image", "input", ("photo",), {**Pictures.options, "channels": 3})
+    table = inputs_as_table([photo], ["gone.png", "there.png"])
+    rows = Rows(table, [photo], lambda field: Pictures())
+    assert rows.readable([0, 1]).tolist() == [1]
+    assert rows.failed == {
+        0: "the command line, row 1, photo: gone.png: no such file: mend its name, or add the file",
+    }
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    table = inputs_as_table([photo], ["gone.png", "../there.png"])
+    assert Rows(table, [photo], lambda field: Pictures()).readable([0, 1]).tolist() == [1]
+    with pytest.raises(BadInput, match=r"gone\.png: no such file"):
+        inputs_as_table([photo], ["gone.png", "gone too.png"])
+
+
+def test_a_row_without_any_value_is_noted(model, capsys):
+    predict(model, values_as_table(model.schema.inputs, {"review": ["fine", None, " "]}))
+    assert "note: 2 rows without a value in any input, such as row 2: " in capsys.readouterr().err

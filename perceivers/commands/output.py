@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from perceivers.terminal import counted, printable, say
+from perceivers.terminal import counted, printable, say, say_rows
 
 POWERS = {"mae": "", "mse": "²"}  # the metrics in the target's own unit
 
@@ -28,8 +28,7 @@ def metrics_lines(metrics: dict[str, Any]) -> str:
 
 def report_failed(failed: dict[int, str]) -> int:
     """Names the first rows that could not be read; the exit code is 1 where there are any."""
-    for message in list(failed.values())[:5]:
-        say(f"not read: {message}")
+    say_rows("not read", failed)
     if failed:
         say(f"{counted(len(failed), 'row')} could not be read")
     return 1 if failed else 0

@@ -21,6 +21,8 @@ def predict(
 ) -> int:
     """Answer for INPUTS with a MODEL: a table, a folder, files, values, JSON rows, or - for stdin.
 
+    A row that cannot be read keeps its place, with `error` and no answer; the exit code is then 1.
+
     Parameters
     ----------
     inputs

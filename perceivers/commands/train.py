@@ -56,18 +56,21 @@ def train(
     began = monotonic()  # loading torch counts as well
     if minutes is not None and steps is not None:
         raise BadInput("--minutes and --steps: give one of them; steps are exact, minutes are a budget")
-    from perceivers.api import default_out
     from perceivers.data.schema import Schema
     from perceivers.training.config import overlay, read_config
-    from perceivers.training.train import train as run
 
     given = Config(size=size, minutes=minutes, steps=steps, architecture=architecture, training=training)
+    resolved = overlay(read_config(config), given) if config else given
+    read = Schema.read(schema) if schema else None
+    from perceivers.api import default_out  # with torch, which takes seconds: what is wrong above is said before
+    from perceivers.training.train import train as run
+
     folder = run(
         data,
         out=out or default_out(data),
         targets=targets or (),
-        config=overlay(read_config(config), given) if config else given,
-        schema=Schema.read(schema) if schema else None,
+        config=resolved,
+        schema=read,
         group=group,
         time_column=time,
         series=series,

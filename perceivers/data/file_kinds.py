@@ -7,7 +7,6 @@ import csv
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,35 +36,48 @@ def _pictures(paths: list[Path]) -> Reading:
     """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
     from PIL import Image
 
-    chosen = np.random.default_rng(0).permutation(len(paths))[:OPENED]
-    sides = []
-    for i in chosen:
+    sides, closed = [], []
+    for path in _sample(paths):
         try:
-            with warnings.catch_warnings(action="ignore"), Image.open(paths[i]) as picture:
+            with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
                 sides.append(max(picture.size))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # reading will name it
-    side = int(np.median(sides)) if sides else 0
+            closed.append(path)  # reading will say why
+    side, but = int(np.median(sides)) if sides else 0, _but(closed, len(sides))
     if side > LONGEST_SIDE:
-        reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}"
+        reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}{but}"
         return Reading("image", {"resize": LONGEST_SIDE}, reason)
-    return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels")
+    return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels{but}")
+
+
+def _sample(paths: list[Path]) -> list[Path]:
+    return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]]
+
+
+def _but(closed: list[Path], opened: int) -> str:
+    """How many of a sample cannot be opened, to end a reason with."""
+    if not closed:
+        return ""
+    return f"; {len(closed):,} of {len(closed) + opened:,} that were tried are damaged, {min(closed).name!r} among them"
 
 
 def _sounds(paths: list[Path]) -> Reading:
     """By the headers of a sample."""
     import soundfile
 
-    headers = []
-    for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
-        with suppress(OSError, ValueError, soundfile.SoundFileError):
-            if paths[i].suffix.lower() == ".mp3":
-                check_mp3(paths[i])
-            headers.append(soundfile.info(paths[i]))
+    headers, closed = [], []
+    for path in _sample(paths):
+        try:
+            if path.suffix.lower() == ".mp3":
+                check_mp3(path)
+            headers.append(soundfile.info(path))
+        except (OSError, ValueError, soundfile.SoundFileError):
+            closed.append(path)  # reading will say why
+    but = _but(closed, len(headers))
     if not headers:
-        return Reading("audio", {}, "names of sound files")
+        return Reading("audio", {}, f"names of sound files{but}")
     seconds, rate = np.median([header.duration for header in headers]), np.median([h.samplerate for h in headers])
-    return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz")
+    return Reading("audio", {}, f"names of sound files, the median {seconds:.1f} s at {rate:,.0f} Hz{but}")
 
 
 def read_arrays(paths: list[Path]) -> Reading:
@@ -76,18 +88,20 @@ def read_arrays(paths: list[Path]) -> Reading:
             return Reading("points", {}, "names of npz files with an array named points")
         if _most(_time_in(inside) for inside in names):
             return Reading("events", {"files": True}, "names of npz files of events: an array holds their times")
-    shapes = Counter(shape for path in paths if (shape := array_shape(path)))
+    found = {path: array_shape(path) for path in paths}
+    shapes = Counter(shape for shape in found.values() if shape)
+    but = _but([path for path, shape in found.items() if not shape], shapes.total())
     if not shapes:
         several = [name for path in paths[:1] if path.suffix.lower() == ".npz" for name in _names(path)]
         names = f": `key` in the schema says which of {', '.join(several[:5])}" if len(several) > 1 else ""
         return Reading("array", {"files": True}, f"names of files of arrays{names}")
     ranks = sorted({len(shape) for shape in shapes})
     if ranks[-1] <= 2:
-        return Reading("series", {"files": True}, f"names of files of arrays of rank {' and '.join(map(str, ranks))}")
+        of = " and ".join(map(str, ranks))
+        return Reading("series", {"files": True}, f"names of files of arrays of rank {of}{but}")
     usual = " × ".join(map(str, shapes.most_common(1)[0][0]))
-    return Reading(
-        "array", {"files": True}, f"names of files of arrays, {usual if len(shapes) == 1 else f'most {usual}'}"
-    )
+    most = usual if len(shapes) == 1 else f"most {usual}"
+    return Reading("array", {"files": True}, f"names of files of arrays, {most}{but}")
 
 
 def _opened(paths: list[Path]) -> list[list[str]]:
@@ -103,19 +117,21 @@ def _most(fits: Iterable[Any]) -> bool:
 
 def _films(paths: list[Path]) -> Reading:
     """By the headers of a sample. Their sound is an input of its own where at least half of them have some."""
-    headers = []
-    for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
-        with suppress(Unreadable):
-            headers.append(clips.header(paths[i]))
+    headers, closed = [], []
+    for path in _sample(paths):
+        try:
+            headers.append(clips.header(path))
+        except Unreadable:
+            closed.append(path)  # reading will say why
+    but = _but(closed, len(headers))
     if not headers:
-        return Reading("video", {}, "names of clips")
+        return Reading("video", {}, f"names of clips{but}")
     seconds, rate = (np.median([getattr(header, name) for header in headers]) for name in ("seconds", "rate"))
     side = int(np.median([max(header.height, header.width) for header in headers]))
     resize = LONGEST_CLIP if side > LONGEST_CLIP else None
     scaled = f": scaled down to {resize}" if resize else ""
-    reason = (
-        f"names of clips, the median {seconds:.1f} s at {rate:.3g} frames a second, the longest side {side}{scaled}"
-    )
+    size = f"the longest side {side}{scaled}{but}"
+    reason = f"names of clips, the median {seconds:.1f} s at {rate:.3g} frames a second, {size}"
     sound = {"audio": Reading("audio", {}, "the sound of the clips")}
     heard = sum(header.sound for header in headers) >= len(headers) / 2
     return Reading("video", {"resize": resize}, reason, sound if heard else {})
@@ -132,11 +148,12 @@ def _texts(paths: list[Path]) -> Reading:
 def _tables(paths: list[Path]) -> Reading:
     """Events, where most of a sample have a column that is named like times."""
     headers = _opened(paths)
+    but = _but([path for path in paths[:OPENED] if not _names(path)], len(headers))
     if not headers:
         return Reading(None, {}, "names of tables that are empty, or that cannot be opened: save them anew")
     if _most(_time_in(header) for header in headers):
         name = next(time for header in headers if (time := _time_in(header)))
-        return Reading("events", {"files": True}, f"names of tables, a row an event at its {name!r}")
+        return Reading("events", {"files": True}, f"names of tables, a row an event at its {name!r}{but}")
     shown = ", ".join(next((header for header in headers if not _time_in(header)), [])[:5])
     reason = (
         f"names of tables without a column named time: `modality: events, files: true, time: …` ({shown}) reads them"

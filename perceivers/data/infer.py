@@ -70,6 +70,14 @@ def infer(
     return Schema(fields, split)
 
 
+def with_split(table: Table, schema: Schema) -> Schema:
+    """A given schema, split by the column `split` where there is one of which it said nothing. Raises BadInput."""
+    if not schema.split.unsaid or schema.long is not None:
+        return schema
+    used = [name for field in (*schema.inputs, *schema.targets) for name in field.columns]
+    return replace(schema, split=replace(schema.split, column=_split_column(table, used), unsaid=False))
+
+
 def _split_column(table: Table, targets: Sequence[str]) -> str | None:
     """The column named `split`, where it holds names of parts. Raises BadInput where it holds others beside them."""
     for name in table.frame.columns:

@@ -6,7 +6,7 @@ batches they come (`batches.py`), nor with what a modality does: readers are giv
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ SAMPLE = 1_000
 THINNED = 0.05  # of the rows
 MAX_FAILED, MIN_COUNTED = 0.05, 200
 MOST_REMARKS = 5
+FIRST = 3  # rows that a line names
 
 
 Batch = dict[str, dict[str, torch.Tensor]]
@@ -64,10 +65,10 @@ def _values(column: pl.Series) -> list[Any]:
     return list(array) if array.dtype.kind in "iuf" else column.to_list()
 
 
-def with_target(table: Table, targets: Sequence[Field]) -> np.ndarray:
-    """(n) True where a row has a value in at least one target."""
+def with_value(table: Table, fields: Sequence[Field]) -> np.ndarray:
+    """(n) True where a row has a value in at least one of the fields."""
     has = np.zeros(len(table.frame), dtype=bool)
-    for field in targets:
+    for field in fields:
         present = np.ones(len(table.frame), dtype=bool)
         for name in field.columns:
             column = table.frame[name]
@@ -154,7 +155,8 @@ class Column:
         """Where it is: the table, the row, the field, and the file where the message does not name it."""
         cell = self.cells[row]
         unnamed = self.field.names_files and isinstance(cell, str) and PurePath(cell).name not in message
-        return f"{self.table.name}, row {row + 1}, {self.field.name}: {f'{cell}: ' if unnamed else ''}{message}"
+        file = f"{(self.table.root or Path()) / cell}: " if unnamed else ""
+        return f"{self.table.name}, row {row + 1}, {self.field.name}: {file}{message}"
 
     def size(self, row: int) -> int:
         try:
@@ -213,6 +215,12 @@ class Rows:
                 f"{self.table.name}: {len(self.failed)} of {len(self.tried)} rows cannot be read, more than "
                 f"{MAX_FAILED:.0%}; the first: {next(iter(self.failed.values()))}"
             )
+
+    def without(self) -> str:
+        """How many rows could not be read so far, and the first of them with the reason: the end of another line."""
+        lines = [self.failed[row] for row in sorted(self.failed)]
+        more = " …" if len(lines) > FIRST else ""
+        return f"; {counted(len(lines), 'row')} could not be read: {'; '.join(lines[:FIRST])}{more}" if lines else ""
 
     def remarks(self) -> list[str]:
         """What a person should know of how the rows so far were read, a line each; of one field at most five."""

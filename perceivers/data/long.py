@@ -19,6 +19,7 @@ from perceivers.errors import BadInput, nearest
 
 MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
 LEAST_READ, MOST_READ = 64, 512  # steps that a forecast reads
+FIRST = 3  # series that a note names
 PAST = ".past"  # ends the name of the field in which a target's own past is read
 
 
@@ -60,8 +61,21 @@ def sort(table: Table, long: Long, *, again: bool = False) -> Steps:
         raise BadInput(f"{table.name}, rows {a} and {b}: time {cells[a - 1]!r} is there twice: {hint}")
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
     back = (np.diff(order) < 0) & (np.diff(codes) == 0)
-    note = "the steps were not in the order of time: they are read in it" if back.any() else None
-    return Steps(table.frame[order], times, np.append(starts, len(codes)), note)
+    frame, starts = table.frame[order], np.append(starts, len(codes))
+    return Steps(frame, times, starts, _unordered(frame, long, starts, np.flatnonzero(back)) if back.any() else None)
+
+
+def _unordered(frame: pl.DataFrame, long: Long, starts: np.ndarray, places: np.ndarray) -> str:
+    """That the steps at these places came after later ones, and in which series."""
+    if long.series is None:
+        return "the steps were not in the order of time: they are read in it"
+    found = np.unique(np.searchsorted(starts, places, side="right") - 1)
+    names = [str(frame[long.series][int(starts[i])]) for i in found[:FIRST]]
+    more = " …" if len(found) > FIRST else ""
+    return (
+        f"the steps of {len(found):,} of {len(starts) - 1:,} series were not in the order of time, those of "
+        f"{', '.join(map(repr, names))}{more}: they are read in it"
+    )
 
 
 def repeated(table: Table, long: Long) -> tuple[int, int] | None:

@@ -48,13 +48,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Split:
-    """How rows become train, validation and test: by a column, else by fractions, drawn with `seed`."""
+    """How rows become train, validation and test: by a column, else by fractions, drawn with `seed`.
+
+    `unsaid`: a person who wrote the schema said nothing of a column: one named `split` decides, if there is one.
+    """
 
     column: str | None = None
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     seed: int = 0
     group: str | None = None
     time: str | None = None
+    unsaid: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,11 @@ class Schema:
     def from_dict(cls, content: Any, where: str) -> "Schema":
         """The schema that `to_dict` wrote, or a person. Raises BadInput with the place `where` it stands."""
         if not isinstance(content, dict) or not isinstance(content.get("fields"), list):
-            raise BadInput(f"{where}: not a schema: expected `format`, `fields` and `split` at the top")
-        if content.get("format") != FORMAT:
-            raise BadInput(f"{where}: format {content.get('format')!r} is not {FORMAT}, the one that is known here")
+            raise BadInput(f"{where}: not a schema: expected `format: {FORMAT}` and `fields` at the top")
+        if "format" not in content:
+            raise BadInput(f"{where}: it does not say its format: add the line `format: {FORMAT}` at the top")
+        if content["format"] != FORMAT:
+            raise BadInput(f"{where}: format {content['format']!r:.60} is not {FORMAT}, the one that is known here")
         fields = tuple(_field(row, f"{where}, field {i + 1}") for i, row in enumerate(content["fields"]))
         counts = Counter(f.name for f in fields)
         if twice := sorted(name for name, count in counts.items() if count > 1):
@@ -177,7 +183,7 @@ def _long(row: Any, where: str) -> Long | None:
 
 
 def _split(row: Any, where: str) -> Split:
-    known = list(Split.__dataclass_fields__)
+    known = [name for name in Split.__dataclass_fields__ if name != "unsaid"]
     if not isinstance(row, dict) or not row.keys() <= set(known):
         raise BadInput(f"{where}: split has {', '.join(known)}, got {row!r:.200}")
     row = dict(row)
@@ -191,4 +197,4 @@ def _split(row: Any, where: str) -> Split:
     if not shares or not min(fractions) >= 0 or not abs(sum(fractions) - 1) < 1e-6:
         raise BadInput(f"{where}: split fractions must be three shares of sum 1, got {fractions!r:.60}")
     a, b, c = (float(x) for x in fractions)
-    return Split(fractions=(a, b, c), **row)
+    return Split(fractions=(a, b, c), unsaid="column" not in row, **row)

@@ -21,7 +21,7 @@ from perceivers.data.delimited import read_delimited
 from perceivers.data.samples import load_sample
 from perceivers.data.tensors import array_columns, without_tensors
 from perceivers.data.ts import find_pair, read_pair, read_ts
-from perceivers.errors import BadInput, Unreadable
+from perceivers.errors import BadInput, Unreadable, closest
 
 FORMATS = {
     ".csv": "csv",
@@ -87,8 +87,10 @@ def read(data: Any) -> Table:
 
 
 def resolve(root: Path | None, cell: str) -> Path:
-    """The file that a cell names. Raises Unreadable where it is not a regular file inside `root`."""
-    base = (root or Path.cwd()).resolve()
+    """The file that a cell names, below `root` as it was given: so lines name it. Raises Unreadable where it is not a
+    regular file inside `root`.
+    """
+    base, named = (root or Path.cwd()).resolve(), (root or Path()) / cell
     try:
         path = (base / cell).resolve()
         exists, is_file = path.exists(), path.is_file()
@@ -97,8 +99,8 @@ def resolve(root: Path | None, cell: str) -> Path:
     if not path.is_relative_to(base):
         raise Unreadable(f"{cell}: leads out of {base}, where the data is; keep the files inside that folder")
     if not is_file:
-        raise Unreadable(f"{cell}: not a file" if exists else f"{cell}: no such file in {base}")
-    return path
+        raise Unreadable(f"{named}: not a file" if exists else f"{named}: no such file: mend its name, or add the file")
+    return named
 
 
 def opened(root: Path | None, cell: Any) -> Any:
@@ -138,13 +140,21 @@ def _read_path(path: Path) -> Table:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise BadInput(f"{path}: no such file or folder")
+        raise BadInput(f"{path}: no such file or folder{_alike(path)}")
     if path.suffix.lower() not in FORMATS:
         raise BadInput(f"{path}: unknown ending {path.suffix!r}: give a folder or one of {', '.join(FORMATS)}")
     kind = FORMATS[path.suffix.lower()]
     if kind == "ts":
         return _of_series(read_ts(path), path)
     return _checked(Table(READERS[kind](path), str(path), path.parent))
+
+
+def _alike(path: Path) -> str:
+    """A hint at the name beside it that is most like a mistyped one, if any is."""
+    if not path.parent.is_dir():
+        return ""
+    found = closest(path.name, [beside.name for beside in path.parent.iterdir()])
+    return f"; did you mean {str(path.parent / found)!r}?" if found else ""
 
 
 def _of_series(frame: pl.DataFrame, path: Path) -> Table:

@@ -37,6 +37,7 @@ from perceivers.modalities.shaded import Plain, Shaded, shades
 
 SAMPLE, SAMPLE_ELEMENTS = 200, 2**26  # arrays of train that `fit` reads, and about how many elements in all
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
+MEND = "bring it into the shape of the others, or take its row out"
 NOISE, DROP = 0.1, 0.3  # standard deviations; at most so many of the tokens are hidden
 
 
@@ -118,10 +119,11 @@ class Array(Modality):
             return None
         axes, channels = field.options["axes"], field.options["channels"]
         if array.ndim != len(axes):
-            raise Unreadable(f"an array of shape {array.shape} came, expected {len(axes)} axes: {', '.join(axes)}")
+            names = ", ".join(axes)
+            raise Unreadable(f"an array of shape {array.shape} came, expected {len(axes)} axes, {names}: {MEND}")
         example = _channels_last(array, axes)
         if example.shape[-1] != channels:
-            raise Unreadable(f"{example.shape[-1]} channels came, expected {channels}: the shape is {array.shape}")
+            raise Unreadable(f"{example.shape[-1]} channels came, expected {channels} in {array.shape}: {MEND}")
         count, most = tokens(example.shape, field.options["patch"]), field.options["max_tokens"]
         if count > most:
             raise Unreadable(f"an array of shape {array.shape} takes {count:,} tokens, over max_tokens = {most:,}")

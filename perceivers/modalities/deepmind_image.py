@@ -6,6 +6,7 @@ Not concerned with how files become pixels (`pixels.py`), nor with crops (`publi
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn.functional import interpolate
 from perceivers.core.inputs import join
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.base import Part, Uniform, one_column, one_of, positive
+from perceivers.modalities.base import Part, Uniform, fault, one_column, one_of, positive
 from perceivers.modalities.deepmind import Deepmind, asked_side, check_sizes, check_source, source
 from perceivers.modalities.image import Image, lit, moved
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
@@ -85,9 +86,8 @@ class DeepmindImage(Deepmind):
             if len(found) == SAMPLE:
                 break
         if not found:
-            raise BadInput(
-                f"{field.name}: no picture of the train rows can be read; is {field.columns[0]!r} the column?"
-            )
+            why = fault(partial(pixels.read, max_pixels=field.options["max_pixels"]), cells)
+            raise BadInput(f"{field.name}: no picture of the train rows can be read: {why}")
         return {"channels": 3 if max(found) <= 4 else max(found)}
 
     def read(self, field: Any, cell: Any) -> UInt8[np.ndarray, "s s c"] | None:

@@ -18,7 +18,18 @@ from torch.nn.functional import grid_sample, interpolate
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
 from perceivers.modalities.array_input import ArrayTokens, inside
-from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform, numbers, one_column, one_of, positive
+from perceivers.modalities.base import (
+    Inputs,
+    Modality,
+    Part,
+    PerField,
+    Uniform,
+    fault,
+    numbers,
+    one_column,
+    one_of,
+    positive,
+)
 from perceivers.modalities.large import Piece, Stacked, any_stored, bands, is_stacked
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
 from perceivers.stored import BLOCK, Rows, some
@@ -70,9 +81,8 @@ class Image(Modality):
             if len(pictures) == SAMPLE:
                 break
         if not pictures:
-            raise BadInput(
-                f"{field.name}: no picture of the train rows can be read; is {field.columns[0]!r} the column?"
-            )
+            why = fault(partial(pixels.read, max_pixels=field.options["max_pixels"]), cells)
+            raise BadInput(f"{field.name}: no picture of the train rows can be read: {why}")
         return self._found(field, pictures)
 
     def _found(self, field: Any, pictures: list[Rows]) -> dict[str, Any]:

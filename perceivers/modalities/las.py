@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from perceivers.errors import Unreadable
+from perceivers.errors import Damaged, Unreadable
 
 HEADER = 375  # bytes, of LAS 1.4; older ones are shorter
 LASZIP = 22_204  # the record that says how the points are compressed
@@ -27,7 +27,7 @@ def read_las(path: Path, laspy: Any, names: Sequence[str], most: int) -> dict[st
         header = file.header
         there = (path.stat().st_size - header.offset_to_point_data) // header.point_format.size
         if not header.are_points_compressed and there < header.point_count:
-            raise Unreadable(f"cut short: {header.point_count:,} points are declared, {max(0, there):,} are there")
+            raise Damaged(f"cut short: {header.point_count:,} points are declared, {max(0, there):,} are there")
         if header.are_points_compressed:
             _check_compressed(path, header)
         points = file.read()
@@ -41,17 +41,17 @@ def _check(path: Path, most: int) -> None:
     with path.open("rb") as file:
         start = file.read(HEADER)
     if start[:4] != b"LASF" or len(start) < 227:
-        raise Unreadable("not las, or its header is cut short")
+        raise Damaged("not las, or its header is cut short")
     end, minor = path.stat().st_size, start[25]
     size, points_at, records = struct.unpack_from("<HII", start, 94)
     if minor >= 4 and len(start) < HEADER:
-        raise Unreadable("its header is cut short")
+        raise Damaged("its header is cut short")
     more_at, more, count = struct.unpack_from("<QIQ", start, 235) if minor >= 4 else (0, 0, 0)
     count = max(count, struct.unpack_from("<I", start, 107)[0])
     if points_at > end:
-        raise Unreadable(f"cut short: its points begin at byte {points_at:,}, and it has {end:,}")
+        raise Damaged(f"cut short: its points begin at byte {points_at:,}, and it has {end:,}")
     if size + VLR * records > points_at or (more and more_at + EVLR * more > end):
-        raise Unreadable(f"damaged: its header declares {records + more:,} records beside the points")
+        raise Damaged(f"damaged: its header declares {records + more:,} records beside the points")
     if count > most:
         raise Unreadable(f"its header declares {count:,} points, more than {most:,}: thin it out first")
 
@@ -63,14 +63,14 @@ def _check_compressed(path: Path, header: Any) -> None:
     count = struct.unpack_from("<H", packed, 32)[0] if len(packed) >= 34 else 0
     items = [struct.unpack_from("<HH", packed, 34 + 6 * i) for i in range(min(count, (len(packed) - 34) // 6))]
     if (unpacked := sum(size for _, size in items)) != header.point_format.size:
-        raise Unreadable(f"damaged: its points take {header.point_format.size} bytes each, unpacked {unpacked}")
+        raise Damaged(f"damaged: its points take {header.point_format.size} bytes each, unpacked {unpacked}")
     layers = sum(size if kind == EXTRA else LAYERS.get(kind, 0) for kind, size in items)
     with path.open("rb") as file:
         table = _table_at(file, at, end)
         file.seek(table + 4)
         chunks = int.from_bytes(file.read(4), "little")
         if chunks > end:
-            raise Unreadable(f"damaged: its {end:,} bytes cannot hold {chunks:,} chunks")
+            raise Damaged(f"damaged: its {end:,} bytes cannot hold {chunks:,} chunks")
         if layers:
             _check_layers(file, at, packed, header.point_format.size, layers)
 
@@ -83,7 +83,7 @@ def _table_at(file: BinaryIO, at: int, end: int) -> int:
         file.seek(max(at, end - 8))
         table = int.from_bytes(file.read(8), "little", signed=True)
     if not at < table <= end - 8:
-        raise Unreadable("cut short: the table of its chunks is not there")
+        raise Damaged("cut short: the table of its chunks is not there")
     return table
 
 
@@ -96,5 +96,5 @@ def _check_layers(file: BinaryIO, at: int, packed: bytes, size: int, layers: int
         file.seek(start + size + 4)
         declared = sum(struct.unpack(f"<{layers}I", file.read(4 * layers).ljust(4 * layers, b"\0")))
         if declared > there:
-            raise Unreadable(f"damaged: a chunk of {there:,} bytes declares {declared:,}")
+            raise Damaged(f"damaged: a chunk of {there:,} bytes declares {declared:,}")
         start += there

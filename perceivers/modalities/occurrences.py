@@ -6,6 +6,7 @@ Not concerned with what a model makes of them (`events.py`).
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from itertools import zip_longest
 from pathlib import Path
@@ -67,15 +68,15 @@ def find_layout(
         for name, column in columns.items():
             found.setdefault(name, []).append(_kind(column))
     most = max(map(len, found.values()))
-    kinds = {name: {*of} for name, of in found.items() if 2 * len(of) >= most}
+    kinds = {name: _usual(of) for name, of in found.items() if 2 * len(of) >= most}
     time = time or next((name for name in kinds if name.lower() in TIME_NAMES), next(iter(kinds)))
     others = [name for name in kinds if name != time]
     if unit is None:
         usual = (name for name in others if name.lower() in UNIT_NAMES)
-        words = (name for name in others if "words" in kinds[name])
+        words = (name for name in others if kinds[name] == "words")
         unit = next(usual, None) or next(words, None) or ("1" if "1" in others else False)
     if values is None:
-        values = [name for name in others if name != unit and kinds[name] - {"nothing"} == {"numbers"}]
+        values = [name for name in others if name != unit and kinds[name] == "numbers"]
     return Layout(time, unit if isinstance(unit, str) else None, tuple(values))
 
 
@@ -87,13 +88,40 @@ def as_times_of(columns: Columns, layout: Layout) -> Float[np.ndarray, " n"]:
         try:
             times = np.asarray(cells, dtype=np.float64)
         except (ValueError, TypeError):
-            times = as_times([one.strip() if isinstance(one, str) else one for one in cells])
-            assert times is not None
+            times = _written_times([one.strip() if isinstance(one, str) else one for one in cells])
     if times.ndim != 1:
         raise Unreadable(f"times of rank {times.ndim} came, {EXPECTED}")
     if (bad := np.flatnonzero(~np.isfinite(times))).size:
         raise Unreadable(f"event {bad[0] + 1}: its time is missing or infinite: leave the event out, or give its time")
     return times
+
+
+def _written_times(cells: Sequence[Any]) -> Float[np.ndarray, " n"]:
+    """Times of which some are words: dates, or what most of them are. Raises Unreadable with the first other one."""
+    if not _is_number(cells[0]):
+        with suppress(Unreadable):
+            times = as_times(cells)
+            assert times is not None
+            return times
+    of_numbers = 2 * sum(map(_is_number, cells)) >= len(cells)
+    expected = "a number" if of_numbers else "a time such as 2026-11-23"
+    times = np.full(len(cells), np.nan)
+    for place, one in enumerate(cells):
+        if is_missing(one):
+            continue
+        try:
+            times[place] = one if of_numbers else _moment(one)
+        except (Unreadable, ValueError, TypeError) as error:
+            raise Unreadable(
+                f"event {place + 1}: its time is {str(one)[:40]!r}, expected {expected}: mend it, or leave it out"
+            ) from error
+    return times
+
+
+def _moment(one: Any) -> float:
+    times = as_times([one])
+    assert times is not None
+    return float(times[0])
 
 
 def as_units(columns: Columns, layout: Layout) -> tuple[Int[np.ndarray, " n"], list[str | None]]:
@@ -117,17 +145,27 @@ def as_values(columns: Columns, layout: Layout) -> Float[np.ndarray, "n k"]:
         try:
             found[:, place] = column
         except (ValueError, TypeError):
-            found[:, place] = [_number(one, i) for i, one in enumerate(column)]
+            found[:, place] = [_number(one, name, i) for i, one in enumerate(column)]
     if (bad := np.flatnonzero(np.isinf(found).any(1))).size:
-        raise Unreadable(f"event {bad[0] + 1}: infinity came, expected finite values, and nothing where one is missing")
+        raise Unreadable(f"event {bad[0] + 1}: infinity came, expected finite values: leave it empty")
     return found
 
 
-def _number(one: Any, place: int) -> float:
+def _number(one: Any, name: str, place: int) -> float:
     try:
         return float("nan") if is_missing(one) else float(one)
     except (ValueError, TypeError) as error:
-        raise Unreadable(f"event {place + 1}: {str(one)[:40]!r} came for a value, expected a number") from error
+        raise Unreadable(
+            f"event {place + 1}: its value {name!r} is {str(one)[:40]!r}, expected a number: mend it, or leave it empty"
+        ) from error
+
+
+def _is_number(one: Any) -> bool:
+    try:
+        float(one)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _kind(column: Any) -> str:
@@ -140,6 +178,12 @@ def _kind(column: Any) -> str:
     except (ValueError, TypeError):
         return "words"
     return "numbers" if there else "nothing"
+
+
+def _usual(kinds: Sequence[str]) -> str:
+    """What a column holds in most of the rows in which it holds something: words, where there are as many."""
+    numbers, words = kinds.count("numbers"), kinds.count("words")
+    return "numbers" if numbers > words else "words" if words else "nothing"
 
 
 def _column(columns: Columns, name: str) -> Any:

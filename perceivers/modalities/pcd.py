@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from perceivers.errors import Unreadable
+from perceivers.errors import Damaged, Unreadable
 from perceivers.modalities.lzf import decompress
 
 TYPES = {"F": "f", "I": "i", "U": "u"}
@@ -23,7 +23,7 @@ def read_pcd(path: Path, most: int) -> dict[str, np.ndarray]:
         file.seek(header.pop("at"))
         dtype, count, how = _dtype(header), int(header["POINTS"][0]), header["DATA"][0].lower()
         if count < 0:
-            raise Unreadable(f"its header says POINTS {count}")
+            raise Damaged(f"its header says POINTS {count}")
         if count > most:
             raise Unreadable(f"its header declares {count:,} points, more than {most:,}: thin it out first")
         if how == "binary":
@@ -57,18 +57,18 @@ def _header(lines: list[bytes]) -> dict:
             break
     found.setdefault("COUNT", ["1"] * len(found.get("FIELDS", ())))
     if missing := [key for key in KEYS if not found.get(key)]:
-        raise Unreadable(f"not a pcd file, or its header is cut short: no {missing[0]} in it")
+        raise Damaged(f"not a pcd file, or its header is cut short: no {missing[0]} in it")
     return found | {"at": at}
 
 
 def _dtype(header: dict) -> np.dtype:
     columns = [header[key] for key in ("FIELDS", "TYPE", "SIZE", "COUNT")]
     if len({len(words) for words in columns}) != 1:
-        raise Unreadable("its header has FIELDS, TYPE, SIZE and COUNT of differing lengths")
+        raise Damaged("its header has FIELDS, TYPE, SIZE and COUNT of differing lengths")
     fields = []
     for i, (name, kind, size, count) in enumerate(zip(*columns, strict=True)):
         if kind.upper() not in TYPES or size not in ("1", "2", "4", "8") or int(count) < 1:
-            raise Unreadable(f"its header says that {name} is {kind}{size} × {count}: unknown here")
+            raise Damaged(f"its header says that {name} is {kind}{size} × {count}: unknown here")
         shape = () if int(count) == 1 else (int(count),)
         fields.append((name if name != "_" else f"_{i}", f"<{TYPES[kind.upper()]}{size}", shape))
     return np.dtype(fields)
@@ -80,7 +80,7 @@ def _ascii(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
     numbers = np.loadtxt(lines, ndmin=2, comments=None, max_rows=max(1, count)) if count else np.zeros((0, width))
     _require(count, len(numbers))
     if numbers.shape[1] != width:
-        raise Unreadable(f"damaged: its header says {width} numbers a point, {numbers.shape[1]} came")
+        raise Damaged(f"damaged: its header says {width} numbers a point, {numbers.shape[1]} came")
     rows, start = np.zeros(count, dtype), 0
     for name in dtype.names or ():
         size = int(np.prod(dtype[name].shape))
@@ -94,9 +94,9 @@ def _compressed(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:
     """The size of what follows, its size when it is unpacked, and all values of each column in turn."""
     packed, size = np.frombuffer(content[:8].ljust(8, b"\0"), "<u4").tolist()
     if packed > len(content) - 8:
-        raise Unreadable(f"cut short: {packed:,} bytes of points are declared, {max(0, len(content) - 8):,} are there")
+        raise Damaged(f"cut short: {packed:,} bytes of points are declared, {max(0, len(content) - 8):,} are there")
     if size != count * dtype.itemsize:
-        raise Unreadable(f"damaged: {count:,} points take {count * dtype.itemsize:,} bytes, not {size:,}")
+        raise Damaged(f"damaged: {count:,} points take {count * dtype.itemsize:,} bytes, not {size:,}")
     columns, rows, at = decompress(content[8 : 8 + packed], size), np.zeros(count, dtype), 0
     for name in dtype.names or ():
         rows[name] = np.frombuffer(columns, dtype[name].base, rows[name].size, at).reshape(rows[name].shape)
@@ -106,4 +106,4 @@ def _compressed(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:
 
 def _require(declared: int, there: int) -> None:
     if there < declared:
-        raise Unreadable(f"cut short: {declared:,} points are declared, {there:,} are there")
+        raise Damaged(f"cut short: {declared:,} points are declared, {there:,} are there")

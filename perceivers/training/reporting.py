@@ -13,7 +13,7 @@ import torch
 
 import perceivers
 from perceivers.baselines import Baselines, baselines
-from perceivers.data.loading import Rows, with_target
+from perceivers.data.loading import Rows, with_value
 from perceivers.data.randomness import permutation
 from perceivers.errors import BadInput
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown, with_unknown
@@ -65,7 +65,7 @@ def _baselines(field: Any, data: Any) -> Baselines:
     train = rows.readable(np.sort(permutation(0, 0, kept)[:BASELINE_ROWS]))
     test = rows.readable(data.parts["test"])
     rows.check()
-    labelled = with_target(data.table, [field])
+    labelled = with_value(data.table, [field])
     train, test = train[labelled[train]], test[labelled[test]]
     for part, ids in (("train", train), ("test", test)):
         if not len(ids):
@@ -73,7 +73,10 @@ def _baselines(field: Any, data: Any) -> Baselines:
     inputs = {f.name: (f, modality(f), rows.columns[f.name]) for f in data.schema.inputs}
     group = data.schema.split.group
     groups = None if group is None else data.table.frame[group].gather(test).to_list()
-    return baselines(inputs, field, modality(field), rows.columns[field.name], train, test, groups)
+    try:
+        return baselines(inputs, field, modality(field), rows.columns[field.name], train, test, groups)
+    except BadInput as error:  # rows that are left out may be the reason
+        raise BadInput(f"{error}{rows.without()}") from error
 
 
 def rehearse(model: Model, data: Any) -> float:
@@ -116,7 +119,7 @@ def write(
     notes += note_unknown(model, evaluations)
     if failed:
         notes.append(f"Left out: {counted(len(failed), 'row')} that could not be read.")
-    if without := int((~with_target(data.table, data.schema.targets)).sum()):
+    if without := int((~with_value(data.table, data.schema.targets)).sum()):
         notes.append(f"Left out: {counted(without, 'row')} without a target.")
     explainer = Explainer(model, rows, evaluations[0].rows)
     summary = Summary(

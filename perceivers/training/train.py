@@ -17,14 +17,14 @@ import torch
 from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.batches import evaluation_batches
-from perceivers.data.loading import Column, Rows, with_target
+from perceivers.data.loading import Column, Rows, with_value
 from perceivers.data.schema import Field, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import check_targets, modality
 from perceivers.model import Model, load_model, save_model
-from perceivers.terminal import counted, say
+from perceivers.terminal import counted, say, say_rows
 from perceivers.training import defaults, fitting, origins, reporting
 from perceivers.training.checkpoints import newest_whole, step_of
 from perceivers.training.config import Config
@@ -62,6 +62,7 @@ def open_schema(
     elif targets and set(targets) != {f.name for f in schema.targets}:
         asked, has = ", ".join(targets), ", ".join(f.name for f in schema.targets)
         raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
+    schema = infer.with_split(table, schema)
     for field in (*schema.inputs, *schema.targets):
         modality(field)  # is there
     check_targets(schema, table.name)
@@ -74,7 +75,7 @@ def prepare(table: Table, schema: Schema, parts: dict[str, np.ndarray] | None = 
     schema = long.fitted(table, schema)
     table = long.arrange(table, schema)
     if parts is None:
-        eligible = np.flatnonzero(with_target(table, schema.targets))
+        eligible = np.flatnonzero(with_value(table, schema.targets))
         if not len(eligible):
             raise BadInput(f"{table.name}: no row has a value in {' or '.join(f.name for f in schema.targets)}")
         parts = splits.split(table, schema, eligible)
@@ -140,7 +141,7 @@ def train(
         with folder:
             stored = folder.config()
             data = prepare(table, schema, parts)
-            for warning in (*infer.warnings(data.table, data.schema), *data.rows.remarks()):
+            for warning in infer.warnings(data.table, data.schema):
                 say(f"note: {warning}")
             try:
                 folder.count_time()
@@ -184,6 +185,8 @@ def _run(
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
     write_atomic(folder.path / "schema.yaml", data.schema.to_yaml())
     baselines = reporting.stored_baselines(folder, data)
+    for remark in data.rows.remarks():  # on the rows of test, too, which the baselines have read
+        say(f"note: {remark}")
     torch.manual_seed(resolved.training.seed)
     model = start.new_model(data.schema, resolved) if start else Model(data.schema, defaults.perceiver(resolved))
     _begin(model, data)
@@ -203,7 +206,8 @@ def _run(
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
-    say(f"{data.table.name}: {rows} rows; {size}; {counted(resolved.steps, 'step')}")
+    unread = f" ({len(data.rows.failed):,} of them cannot be read)" if data.rows.failed else ""
+    say(f"{data.table.name}: {rows} rows{unread}; {size}; {counted(resolved.steps, 'step')}")
     if resolved.training.small:
         say(f"note: under {defaults.SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
     if deadline is not None and resolved.steps < FEW_STEPS:
@@ -211,8 +215,7 @@ def _run(
     with fitting.chosen_kernels(resolved, choices):
         model, outcome = _trained(model, data, resolved, folder, deadline, signals)
         failed = reporting.write(folder, model, data, resolved, outcome, baselines, command)
-    for line in list(failed.values())[:5]:
-        say(f"left out: {line}")
+    say_rows("left out", failed)
     if failed:
         say(f"left out: {counted(len(failed), 'row')} that could not be read; the report names them")
     say(f"report: {folder.path / REPORT}")
