@@ -269,7 +269,7 @@ def read_stdin(stream: IO[bytes]) -> Table:
         path = Path(folder) / f"stdin{kind}"
         path.write_bytes(content)
         try:
-            return replace(sources.read(path), name="stdin", root=Path.cwd())
+            return replace(sources.read(path), name="stdin", root=Path())
         except BadInput as error:
             raise BadInput(str(error).replace(str(path), "stdin")) from error
 

@@ -212,7 +212,7 @@ def test_folders_and_tables_of_pictures_are_named(folders, tmp_path, monkeypatch
     )
     out = pl.read_csv(tmp_path / "o.csv")
     assert code == 1
-    assert "row 3: cats/c.png: no such file" in err
+    assert "cats/c.png: no such file" in err
     assert out["class"].to_list() == [*folder["class_predicted"].to_list(), None]
     assert out.columns == ["id", "photo", "class", "class_probability", "best", "error"]
 

@@ -83,7 +83,7 @@ def read(data: Any) -> Table:
                 raise
             reason = error.strerror if isinstance(error, OSError) else None
             raise BadInput(f"{str(data)[:200]}: cannot be read: {reason or error}") from error
-    return _checked(Table(_to_frame(data), "the given data", Path.cwd()))
+    return _checked(Table(_to_frame(data), "the given data", Path()))
 
 
 def resolve(root: Path | None, cell: str) -> Path:
