@@ -28,7 +28,7 @@ import torch
 import perceivers
 from benchmarks import packages, pretraining, rivals
 from perceivers.data import infer, sources, splits
-from perceivers.data.loading import with_target
+from perceivers.data.loading import with_value
 from perceivers.data.sources import Table
 from perceivers.evaluate import evaluate
 from perceivers.files import write_atomic
@@ -105,7 +105,7 @@ def parts_of(row: Row, source: str | Path | Table, fold: int) -> dict[str, np.nd
         return None
     table = sources.read(source)
     schema = infer.infer(table, targets_of(row), group=row.group)
-    ids = np.flatnonzero(with_target(table, schema.targets))
+    ids = np.flatnonzero(with_value(table, schema.targets))
     return splits.folds(table, schema, ids, row.folds, seed=0)[fold]
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.accuracy import ROWS, targets_of
 from perceivers.data import infer, sources, splits
-from perceivers.data.loading import with_target
+from perceivers.data.loading import with_value
 from perceivers.files import write_atomic
 from perceivers.model import Model
 from perceivers.training.config import Architecture, Config, Training
@@ -130,7 +130,7 @@ def inner(row: Any, source: Any) -> dict[str, np.ndarray]:
     """Train and validation rows of a set, cut anew: the validation rows, or a fifth, in the place of the test."""
     table = sources.read(source)
     schema = infer.infer(table, targets_of(row), group=row.group)
-    parts = splits.split(table, schema, np.flatnonzero(with_target(table, schema.targets)))
+    parts = splits.split(table, schema, np.flatnonzero(with_value(table, schema.targets)))
     seen = np.union1d(parts["train"], parts["validation"])
     return splits.folds(table, schema, seen, FOLDS, seed=1)[0]
 
