@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,9 @@ from perceivers.bench.process import Side, SideFailed
 from perceivers.bench.sides.clocks import CPUClock, CUDAClock
 from perceivers.bench.store import Store
 from perceivers.errors import BadInput
+from perceivers.published import PRESETS, export_hub
+from perceivers.published.models import make
+from perceivers.published.sources import HUB
 
 MACHINE = {"processor": "one", "device": "cpu", "threads": 1, "torch": "2", "perceivers": "0"}
 TINY = {
@@ -226,6 +230,23 @@ print(sum(a != b for a, b in zip(before, state())))
         for gain in works.GAINS
     }
     assert {gain: int(n) for gain, n in changed.items()} == dict(zip(works.GAINS, (2, 1, 1, 1), strict=True))
+
+
+def test_a_step_is_the_same_with_any_kernels_and_with_checkpointing(tmp_path):
+    sizes = PRESETS[works.FOURIER].sizes("hub")
+    numbers = replace(sizes.perceiver, num_latents=7, self_attends_per_block=1, num_blocks=2)
+    folder = export_hub(make(replace(sizes, perceiver=numbers), HUB), tmp_path / "model")
+    losses = []
+    for role, checkpointing in (("plain kernels", False), ("ours", False), ("ours", True)):
+        (work, *_) = works.works(["training"], [works.FOURIER], ["float32"])
+        with side(role, tmp_path) as one:
+            spec = {**work.spec, "folder": str(folder), "checkpointing": checkpointing}
+            one.ask("build", spec=spec, device="cpu", threads=1)
+            for turn in ("first", "second"):
+                one.ask("check", to=str(tmp_path / f"{turn}.pt"))
+        losses.append([torch.load(tmp_path / f"{turn}.pt")["loss"] for turn in ("first", "second")])
+    assert losses[0][0] > losses[0][1]
+    assert torch.allclose(torch.tensor(losses[1:]), torch.tensor(losses[0]), rtol=1e-4)
 
 
 def test_a_side_that_ends_is_said(tmp_path):

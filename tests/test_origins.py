@@ -24,7 +24,7 @@ from perceivers.published import clips, export_hub, flow, load_original, picture
 from perceivers.published.config import understood
 from perceivers.published.models import make
 from perceivers.training import defaults, origins
-from perceivers.training.config import Config
+from perceivers.training.config import Config, Training
 from perceivers.training.train import prepare, train
 
 TUNED = Config(steps=3, training=replace(tiny.CONFIG.training, batch_size=5, validations=1))
@@ -53,7 +53,7 @@ def taken(published, frame, fields=None, kind=None, **options):
     schema = Schema((*(Field(name, kind, "input", (name,), options) for name in names), CLASS))
     ids = np.arange(len(frame))
     data = prepare(table, start.adapted(schema), dict.fromkeys(("train", "validation", "test"), ids))
-    config = defaults.resolve(start.sized(Config(steps=3)), data.schema, len(ids), 0, start.chosen)
+    config = defaults.resolve(start.sized(Config(steps=3)), data.schema, len(ids), 0, start.chosen(Training()))
     model = start.new_model(data.schema, config)
     lines = start.take(model)
     ((rows, batch),) = evaluation_batches(data.rows, ids, 99)
@@ -339,9 +339,23 @@ def test_a_step_takes_the_rows_that_half_of_the_memory_holds(monkeypatch, langua
     weights = 30 * sum(weight.numel() for weight in published.parameters())
     for rows, expected in ((0, 1), (1, 1), (5, 5), (16, 16), (40, 16)):
         monkeypatch.setattr(origins, "_memory", lambda rows=rows: 2 * (weights + (rows + 0.5) * row))
-        assert origins.of_published(published, "it").chosen["batch_size"] == expected
-    chosen = origins.read(language_run[2]).chosen
+        chosen = origins.of_published(published, "it").chosen(Training())
+        assert (chosen["batch_size"], chosen["checkpointing"]) == (expected, rows == 0)
+    chosen = origins.read(language_run[2]).chosen(Training())
     assert (chosen["batch_size"], chosen["lr"]) == (16, 5e-4)
+
+
+def test_checkpointing_is_on_where_a_step_needs_it_and_then_more_rows_fit(monkeypatch):
+    published = original("imagenet_fourier")
+    latents, inputs = 10 * 32, 24 * 24 * 29
+    plain, saved = 52 * (2 * 3 * latents + inputs), 52 * (latents + inputs) + 4 * 2 * 3 * latents
+    weights = 30 * sum(weight.numel() for weight in published.parameters())
+    monkeypatch.setattr(origins, "_memory", lambda: 2 * (weights + 7.5 * plain))
+    choose = origins.of_published(published, "it").chosen
+    assert choose(Training())["checkpointing"] is choose(Training(batch_size=7))["checkpointing"] is False
+    assert choose(Training(batch_size=8))["checkpointing"] is True
+    assert choose(Training(batch_size=8, checkpointing=False))["checkpointing"] is False
+    assert choose(Training(checkpointing=True))["batch_size"] == int(7.5 * plain / saved) > 7
 
 
 @pytest.mark.parametrize(

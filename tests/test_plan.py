@@ -91,8 +91,17 @@ def test_a_plan_of_a_step_takes_the_faster_precision_and_counts_what_torch_count
     assert sum(forward.values()) == counter.get_total_flops()
     assert plan.parameters == sum(p.numel() for p in model.parameters())
     assert plan.bytes["their average"] == plan.bytes["weights"] + 8  # it counts its updates
-    assert {decision.kernel for decision in plan.decisions} <= {"plain", "joined", "fused", "onednn"}
+    assert {decision.kernel for decision in plan.decisions} <= {"plain", "joined", "apart", "fused", "onednn"}
     assert set(plan.choices) == {decision.shape for decision in plan.decisions if "tried" in decision.why}
+
+
+def test_a_plan_of_a_plain_step_takes_plain_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 0)
+    monkeypatch.setattr(kernels, "SMALL_ATTENTION", 0)
+    plan = training.plan(asked(Config(training=Training(threads=1, kernels="plain"))))
+    assert plan.choices == {}
+    assert {decision.kernel for decision in plan.decisions} <= {"plain", "fused"}
+    assert all("plain products are asked for" in decision.why for decision in plan.decisions)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -158,12 +158,10 @@ def _clip(precisions: Sequence[Precision]) -> Iterator[Work]:
 
 def _training(precisions: Sequence[Precision]) -> Iterator[Work]:
     for precision in precisions:
-        yield Work(
-            "training",
-            "ImageNet fourier, a step at batch 2",
-            precision,
-            {"kind": "training", "name": FOURIER, "precision": precision, "batch": 2},
-        )
+        spec = {"kind": "training", "name": FOURIER, "precision": precision, "batch": 2}
+        for about, checkpointing in (("", False), (", checkpointing", True)):
+            model = f"ImageNet fourier, a step at batch 2{about}"
+            yield Work("training", model, precision, {**spec, "checkpointing": checkpointing})
 
 
 def _others(precisions: Sequence[Precision]) -> Iterator[Work]:

@@ -161,14 +161,17 @@ def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | N
 
 
 def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
-    """Several linear layers of one array. With gradients as one product: the array is read and differentiated once."""
+    """Several linear layers of one array. With gradients as one product, which reads and differentiates the array once,
+    but where it has fewer rows than the weights, which are copied for that.
+    """
     weights = [layer.weight for layer in layers]
     kind, widths = _kind(x, weights[0]), [len(weight) for weight in weights]
+    few = _rows(x) < sum(widths)
     if _mode != "process":
-        return _joined(x, layers, _product)
+        return _apart(x, layers) if few else _joined(x, layers, _product)
     if why := _unsuited(x.numel() * sum(widths), kind, x, *weights):
-        _note(f"projection {_rows(x)}×{x.shape[-1]}→{sum(widths)}", "joined", why)
-        return _joined(_cast(x, weights[0]), layers, _plain_product)
+        _note(f"projection {_rows(x)}×{x.shape[-1]}→{sum(widths)}", "apart" if few else "joined", why)
+        return _apart(x, layers) if few else _joined(_cast(x, weights[0]), layers, _plain_product)
     x = x.to(kind)
     rows, c = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1]
     kernel = _fastest(

@@ -73,7 +73,7 @@ def asked(
         ready.schema,
         len(ready.parts["train"]),
         len(ready.parts["validation"]),
-        origin.chosen if origin else None,
+        origin.chosen(config.training) if origin else None,
     )
     return Asked(ready, resolved, origin)
 

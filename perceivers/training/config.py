@@ -59,8 +59,9 @@ class Training:
     kernels: Literal["auto", "plain"] = "auto"
     """How products and attentions are computed; auto: as a probe before the first step finds, or with `steps` by size
     alone; plain: as torch and the papers have it."""
-    checkpointing: bool = False
-    """What a self-attend computes is not kept but computed anew in the backward pass: less memory, a longer step."""
+    checkpointing: bool | None = None
+    """What a self-attend computes is not kept but computed anew in the backward pass: less memory, a longer step. By
+    default on where a published model needs it: with --from, where half of the memory does not hold a step."""
     validations: int = 20
     """So many in a run."""
     small: bool | None = None

@@ -67,6 +67,7 @@ def resolve(
         "drop_path": 0.2 if rows < 1_000 else 0.1,
         "field_drop": 0.0 if len(schema.inputs) == 1 else 0.3 if small_table else 0.1,
         "average": 0.99,
+        "checkpointing": False,
         "small": small,
         **(of_start or {}),
     }

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,12 +33,14 @@ from perceivers.published.presets import (
     Sizes,
 )
 from perceivers.published.sources import ORIGINAL, SOURCES
+from perceivers.training.config import Training
 from perceivers.training.start import Start, weights_of
 
 # Training options where none are given. Large models want layers that were taken to learn slower the deeper they lie.
 OF_RUN: dict[str, Any] = {"layer_decay": 1.0, "new_first": 0.1}
 OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4}
 ROWS = 16  # a step, at most
+LATENT_BYTES = 4  # that checkpointing keeps for each number of the latents at every layer
 ROW_BYTES = 52  # that a step keeps for each number of a row's inputs, and of its latents at every layer, as measured
 WEIGHT_BYTES = 30  # a weight, its gradient, the optimiser, the average, the source, what is written; as measured
 SHARE = 0.5  # of the memory
@@ -66,7 +69,7 @@ def _of_run(folder: Path) -> Start:
         activation=model.activation,
         fields={field.name: field for field in model.schema.inputs},
         weights=weights_of(model),
-        chosen=_chosen(model, model.config, model.schema.inputs),
+        chosen=partial(_chosen, model, model.config, model.schema.inputs),
     )
 
 
@@ -90,21 +93,29 @@ def of_published(model: Published, name: str) -> Start:
         activation="gelu_tanh" if model.source is ORIGINAL else GELU,
         fields={field.name: field},
         weights={field.name: kind.published_weights(field, model.inputs)},
-        chosen=_chosen(model, sizes, [field]),
+        chosen=partial(_chosen, model, sizes, [field]),
     )
 
 
-def _chosen(model: nn.Module, numbers: PerceiverIOConfig, fields: Iterable[Field]) -> dict[str, Any]:
-    """The training options for a model that reads `fields`: of a published one, or one that started from it, so many
-    rows a step as half of the memory holds.
+def _chosen(
+    model: nn.Module, numbers: PerceiverIOConfig, fields: Iterable[Field], training: Training
+) -> dict[str, Any]:
+    """The training options for a model that reads `fields`, `training` being those that are given: of a published one,
+    or one that started from it, so many rows a step as half of the memory holds, and checkpointing where it does not
+    hold the rows that are asked for, or one, without.
     """
     elements = sum(kind.elements(field) for field in fields if isinstance(kind := modality(field), Deepmind))
     if not elements:
         return OF_RUN
     layers = numbers.num_blocks * numbers.self_attends_per_block
-    row = ROW_BYTES * (layers * numbers.num_latents * numbers.latent_channels + elements * numbers.input_channels)
+    latents = numbers.num_latents * numbers.latent_channels
+    row = ROW_BYTES * (layers * latents + elements * numbers.input_channels)
+    saved = (ROW_BYTES - LATENT_BYTES) * layers * latents - ROW_BYTES * latents  # all but one layer's, and its input
     room = SHARE * _memory() - WEIGHT_BYTES * sum(weight.numel() for weight in model.parameters())
-    return {**OF_PUBLISHED, "batch_size": min(ROWS, max(1, int(room / row)))}
+    needed = room < row * (training.batch_size or 1)
+    checkpointing = needed if training.checkpointing is None else training.checkpointing
+    rows = int(room / (row - saved if checkpointing else row))
+    return {**OF_PUBLISHED, "batch_size": min(ROWS, max(1, rows)), "checkpointing": checkpointing}
 
 
 def _memory() -> int:

@@ -4,7 +4,7 @@ Taken: latents, encoder and latent stack; of each input what fits. New: queries,
 question. Not concerned with how steps are taken (`module.py`, `optimisers.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from perceivers.modalities import modality
 from perceivers.modalities.base import Inputs, Weights
 from perceivers.modalities.deepmind import Deepmind
 from perceivers.model import Model
-from perceivers.training.config import Architecture, Config
+from perceivers.training.config import Architecture, Config, Training
 from perceivers.training.defaults import architecture
 
 STAGES = ("inputs", "encoder", "stack")  # from the data on; what follows is new
@@ -28,7 +28,8 @@ STAGES = ("inputs", "encoder", "stack")  # from the data on; what follows is new
 class Start:
     """What another model starts from. `checksum` is that of its weights: a run goes on from the same alone.
 
-    `fields` and `weights` are of its inputs, by name; `chosen` are the training options where none are given.
+    `fields` and `weights` are of its inputs, by name; `chosen` says, by the training options that are given, what
+    stands where none is.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Start:
     activation: str
     fields: Mapping[str, Field]
     weights: Mapping[str, Weights]
-    chosen: Mapping[str, Any]
+    chosen: Callable[[Training], Mapping[str, Any]]
 
     def sized(self, config: Config) -> Config:
         """The configuration with this model's numbers. Raises BadInput where it asks for others."""

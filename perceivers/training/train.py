@@ -35,6 +35,7 @@ from perceivers.training.start import Start, check_options, freeze
 DEFAULT_MINUTES = 10.0
 BEGIN_ROWS, BEGIN_BATCH = 5_000, 64
 FEW_STEPS = 50  # with fewer, a person is told
+NO_ROOM = "note: half of the memory does not hold a step of {}: checkpointing is on, and a step takes longer"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _run(
     sizes = {name: len(ids) for name, ids in data.parts.items()}
     asked = start.sized(config) if start else config
     resolved = defaults.resolve(
-        asked, data.schema, sizes["train"], sizes["validation"], start.chosen if start else None
+        asked, data.schema, sizes["train"], sizes["validation"], start.chosen(config.training) if start else None
     )
     minutes = None if config.steps else config.minutes or DEFAULT_MINUTES
     deadline = time.monotonic() - folder.spent + 60 * minutes if minutes else None
@@ -203,6 +204,8 @@ def _run(
         folder.write_config(resolved.to_dict(), choices)
     else:
         resolved, choices = folder.resolved(stored, config), folder.kernels(stored)
+    if resolved.training.checkpointing and config.training.checkpointing is None:
+        say(NO_ROOM.format(counted(resolved.training.batch_size, "row")))
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
     size = f"{start.name if start else resolved.size}, {sum(p.numel() for p in model.parameters()):,} parameters"
