@@ -8,6 +8,7 @@ import signal
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -225,3 +226,15 @@ def test_rows_that_fail_too_often_on_the_way_are_a_failure_and_not_a_refusal(tmp
     at_step(monkeypatch, 3, fail)
     with pytest.raises(Failed, match="30 of 200 rows"):
         tiny.run(tmp_path / "run")
+
+
+def test_where_all_files_of_one_class_are_damaged_they_are_named(tmp_path):
+    for kind in ("high", "low"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for i in range(9):
+            np.save(tmp_path / "data" / kind / f"{i}.npy", np.full((2, 3, 4), float(i)))
+    for path in (tmp_path / "data/low").iterdir():
+        path.write_bytes(b"cut")
+    line = r"of one class: .*; \d+ rows could not be read: .*data/low/0\.npy: .*; .*data/low/1\.npy: .* …$"
+    with pytest.raises(BadInput, match=line):
+        train(tmp_path / "data", out=tmp_path / "run", config=tiny.CONFIG)
