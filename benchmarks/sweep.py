@@ -118,7 +118,10 @@ VARIANTS = (
     Variant("label smoothing", "0.1", patches={"perceivers.modalities.category.LABEL_SMOOTHING": 0.1}),
     Variant("MixUp", "0.2", patches={"perceivers.model.Model.losses": mixed}),
     Variant("bytes dropped", "none", patches={"perceivers.modalities.text.SPAN_DROP": 0.0}),
-    Variant("bytes dropped", "0.4", patches={"perceivers.modalities.text.SPAN_DROP": 0.4}),
+    Variant("bytes dropped", "0.2", patches={"perceivers.modalities.text.SPAN_DROP": 0.2}),
+    Variant("bytes dropped", "0.6", patches={"perceivers.modalities.text.SPAN_DROP": 0.6}),
+    Variant("epochs of texts", "4", patches={"perceivers.training.defaults.TEXT_EPOCHS": 4}),
+    Variant("epochs of texts", "16", patches={"perceivers.training.defaults.TEXT_EPOCHS": 16}),
     Variant("n-grams", "2 and 3", patches={"perceivers.modalities.text.NGRAMS": (2, 3)}),
     Variant(
         "augmentation of pictures", "none", patches={"perceivers.modalities.image.Image.augment": lambda s, f, p, u: p}
@@ -155,8 +158,14 @@ def trial(set_name: str, variant: Variant, seed: int, minutes: float, folder: Pa
 
 def fits(set_name: str, variant: Variant) -> bool:
     """Whether a variant touches what the set has."""
-    kinds = {"text": {"reviews", "languages"}, "image": {"digits", "mnist_5k"}, "category": set(SETS) - {"diabetes"}}
-    return all(set_name in kinds[kind] for kind in kinds for name in variant.patches if f"modalities.{kind}." in name)
+    texts = {"reviews", "languages"}
+    touched = {
+        "modalities.text.": texts,
+        "TEXT_EPOCHS": texts,
+        "modalities.image.": {"digits", "mnist_5k"},
+        "modalities.category.": set(SETS) - {"diabetes"},
+    }
+    return all(set_name in sets for part, sets in touched.items() for name in variant.patches if part in name)
 
 
 def page(store: dict[str, float], seeds: int, minutes: float) -> str:

@@ -12,6 +12,7 @@ import tiny
 import torch
 
 from perceivers.data import infer, sources
+from perceivers.data.schema import Field, Schema
 from perceivers.model import Model
 from perceivers.training import callbacks, defaults, fitting
 from perceivers.training.module import LearningModel
@@ -97,6 +98,23 @@ def test_at_least_one_step_and_no_more_than_teach(data, monkeypatch):
     assert planned(data, resolved(data), time.monotonic() - 5, monkeypatch, {"float32": 1.0})[0].steps == 1
     plan, _ = planned(data, resolved(data), time.monotonic() + 1e5, monkeypatch, {"float32": 0.01})
     assert plan.steps == defaults.max_steps(resolved(data), 62, data.schema)
+
+
+def test_texts_take_few_epochs_but_not_too_few_steps(data):
+    fields = [
+        Field(name, kind, role, (name,))
+        for name, kind, role in (
+            ("review", "text", "input"),
+            ("price", "number", "input"),
+            ("liked", "category", "target"),
+        )
+    ]
+    texts = Schema(tuple(fields))
+    pictures = Schema((*fields, Field("photo", "image", "input", ("photo",))))
+    config = replace(resolved(data), training=replace(resolved(data).training, small=False, batch_size=128))
+    assert defaults.max_steps(config, 12_800, texts) == 800
+    assert defaults.max_steps(config, 1_000, texts) == 200
+    assert defaults.max_steps(config, 12_800, pictures) == 30_000
 
 
 @pytest.mark.parametrize("supported", [False, True])

@@ -40,7 +40,7 @@ HASH_ROWS = 2**15
 WIDTH = 64  # of byte and n-gram embeddings
 CONTEXT = 7  # tokens that a token sees of its neighbourhood
 NUM_BANDS = 32
-SPAN, SPAN_DROP = 8, 0.2  # in training, this share of the spans of so many bytes is masked
+SPAN, SPAN_DROP = 8, 0.4  # in training, this share of the spans of so many bytes is masked
 DRAWN = 400
 
 
@@ -112,7 +112,7 @@ class Text(Modality):
         return {"bytes": torch.from_numpy(array), "mask": torch.from_numpy(mask)}
 
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
-        """Masks a fifth of the spans of eight bytes."""
+        """Masks two fifths of the spans of eight bytes."""
         length = part["mask"].shape[1]
         kept = uniform("spans", -(-length // SPAN)) >= SPAN_DROP
         return {**part, "mask": part["mask"] & repeat(kept, "b s -> b (s span)", span=SPAN)[:, :length]}
