@@ -7,8 +7,10 @@ import os
 import signal
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import tiny
 import torch
@@ -16,13 +18,14 @@ import yaml
 
 from perceivers import files
 from perceivers.core import kernels
+from perceivers.data import infer, sources
 from perceivers.data.batches import TrainingBatches
 from perceivers.errors import BadInput, Failed, Stopped
 from perceivers.training import callbacks, fitting
 from perceivers.training.checkpoints import saved
 from perceivers.training.folder import RunFolder
 from perceivers.training.module import LearningModel
-from perceivers.training.train import train
+from perceivers.training.train import open_schema, train
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +241,16 @@ def test_where_all_files_of_one_class_are_damaged_they_are_named(tmp_path):
     line = r"of one class: .*; \d+ rows could not be read: .*data/low/0\.npy: .*; .*data/low/1\.npy: .* …$"
     with pytest.raises(BadInput, match=line):
         train(tmp_path / "data", out=tmp_path / "run", config=tiny.CONFIG)
+
+
+@pytest.mark.parametrize(("option", "place"), [("group", 0), ("time", 1), ("series", 3), ("horizon", 4)])
+def test_an_option_that_says_other_than_the_given_schema_is_refused(option, place):
+    table = sources.read(
+        pl.DataFrame({"when": [1, 2, 3] * 4, "shop": list("aabb") * 3, "price": range(12), "sold": range(12)})
+    )
+    schema = infer.infer(table, ("sold",), group="shop", time="when")
+    given: list[Any] = [None, None, schema, None, None]
+    given[place] = 3 if option == "horizon" else "sold"
+    with pytest.raises(BadInput, match=f"--{option} {given[place]} disagrees with the schema, which says "):
+        open_schema(table, (), *given)
+    assert open_schema(table, ("sold",), "shop", "when", schema).split == schema.split

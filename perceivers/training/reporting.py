@@ -135,7 +135,7 @@ def write(
         seconds=folder.spent,
         steps=outcome.steps,
         notes=notes,
-        unreadable=list(failed.values())[:20],
+        unreadable=list(failed.values()),
         cell=lambda name, row: _draw(rows, name, row),
         row_name=lambda row: _row_name(data, row),
         example=lambda name, row: rows.columns[name][row],

@@ -6,7 +6,7 @@ Not concerned with how a step is taken (`module.py`) nor with what the flags are
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.batches import evaluation_batches
 from perceivers.data.loading import Column, Rows, with_value
-from perceivers.data.schema import Field, Schema
+from perceivers.data.schema import Field, Long, Schema
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
@@ -60,15 +60,29 @@ def open_schema(
     """The given schema, checked against the table, or an inferred one."""
     if schema is None:
         schema = infer.infer(table, targets, group=group, time=time_column, series=series, horizon=horizon)
-    elif targets and set(targets) != {f.name for f in schema.targets}:
-        asked, has = ", ".join(targets), ", ".join(f.name for f in schema.targets)
-        raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
+    else:
+        _same(schema, targets, {"group": group, "time": time_column, "series": series, "horizon": horizon})
     schema = infer.with_split(table, schema)
     for field in (*schema.inputs, *schema.targets):
         modality(field)  # is there
     check_targets(schema, table.name)
     infer.check(table, schema)
     return schema
+
+
+def _same(schema: Schema, targets: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raises BadInput where an option that was given says other than the schema."""
+    names = [f.name for f in schema.targets]
+    if targets and set(targets) != set(names):
+        asked, has = ", ".join(targets), ", ".join(names)
+        raise BadInput(f"--target {asked} disagrees with the schema, whose targets are: {has}; leave one of them out")
+    axes = schema.long or Long(schema.split.time or "")
+    says = {"group": schema.split.group, "time": axes.time, "series": axes.series, "horizon": axes.horizon}
+    for option, asked in options.items():
+        if asked is not None and asked != says[option]:
+            raise BadInput(
+                f"--{option} {asked} disagrees with the schema, which says {says[option] or 'none'}: say it there"
+            )
 
 
 def prepare(table: Table, schema: Schema, parts: dict[str, np.ndarray] | None = None) -> Data:
