@@ -246,7 +246,14 @@ def test_where_all_files_of_one_class_are_damaged_they_are_named(tmp_path):
 @pytest.mark.parametrize(("option", "place"), [("group", 0), ("time", 1), ("series", 3), ("horizon", 4)])
 def test_an_option_that_says_other_than_the_given_schema_is_refused(option, place):
     table = sources.read(
-        pl.DataFrame({"when": [1, 2, 3] * 4, "shop": list("aabb") * 3, "price": range(12), "sold": range(12)})
+        pl.DataFrame(
+            {
+                "when": [1, 2, 3] * 4,
+                "shop": list("aabb") * 3,
+                "price": [i * i % 7 for i in range(12)],
+                "sold": range(12),
+            }
+        )
     )
     schema = infer.infer(table, ("sold",), group="shop", time="when")
     given: list[Any] = [None, None, schema, None, None]
