@@ -211,7 +211,10 @@ def test_text_files_and_clips_that_are_all_damaged(tmp_path):
     found = infer(rooted(tmp_path, [f"{i}.txt" for i in range(4)]))["path"]
     assert (found.modality, found.options, found.names_files) == ("text", {"files": True}, True)
     found = infer(rooted(tmp_path, [f"{i}.mp4" for i in range(4)]))["path"]
-    assert (found.modality, found.reason) == ("video", "names of clips")
+    assert (found.modality, found.reason) == (
+        "video",
+        "names of clips; 4 of 4 that were tried are damaged, '0.mp4' among them",
+    )
 
 
 def test_sound_files(tmp_path):
@@ -220,7 +223,9 @@ def test_sound_files(tmp_path):
     (tmp_path / "3.flac").write_bytes(b"damaged")
     found = infer(rooted(tmp_path, [f"{i}.flac" for i in range(4)]))["path"]
     assert (found.modality, found.role, found.names_files) == ("audio", "input", True)
-    assert found.reason == "names of sound files, the median 1.0 s at 8,000 Hz"
+    assert found.reason == (
+        "names of sound files, the median 1.0 s at 8,000 Hz; 1 of 4 that were tried are damaged, '3.flac' among them"
+    )
 
 
 def test_pictures_that_are_damaged_do_not_matter_yet(tmp_path):

@@ -185,10 +185,10 @@ def test_pictures_are_named_from_the_command_line(monkeypatch, capsys, folders, 
 def test_the_three_of_the_original_name_arrays_by_index_and_show_where_they_look(kind):
     job = original(kind)
     picture = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
-    found = job.predict([picture, picture[..., 0], picture / 255], proba=True)
+    found = job.predict([picture, picture[..., 0]], proba=True)
     assert found["class"][0] in map(str, range(11))
-    assert found.select(pl.col("^class_probability_.*$")).sum_horizontal().to_list() == pytest.approx([1, 1, 1])
-    assert found["class_probability"][0] == pytest.approx(found["class_probability"][2])
+    assert found.select(pl.col("^class_probability_.*$")).sum_horizontal().to_list() == pytest.approx([1, 1])
+    assert job.predict([picture / 255])["class_probability"][0] == pytest.approx(found["class_probability"][0])
     (explanation,) = job.explain([picture])
     (field,) = explanation.fields
     assert field.weights.sum() == pytest.approx(1, abs=1e-4)

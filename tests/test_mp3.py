@@ -49,5 +49,7 @@ def test_damage_is_one_line_and_nothing_is_written_onto_the_terminal(tmp_path, c
     path.write_bytes(content(path.read_bytes()))
     with pytest.raises(Unreadable, match=rf"^{path}: {message}"):
         sounds.read(path, 8_000, 60)
-    assert FILES["audio"]([path]).reason == "names of sound files"
+    assert (
+        FILES["audio"]([path]).reason == "names of sound files; 1 of 1 that were tried are damaged, 'a.mp3' among them"
+    )
     assert capfd.readouterr() == ("", "")
