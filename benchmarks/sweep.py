@@ -82,10 +82,15 @@ def other(name: str, lr: float) -> Callable[[Any, Any], torch.optim.Optimizer]:
     return make
 
 
-def mixed(self: Model, batch: Any) -> dict[str, Tensor]:
+def mixed(self: Model, *pieces: Any) -> dict[str, Tensor]:
     """MixUp (Zhang et al. 2018) of the tokens: the losses of both rows, as these are weighted. Not of forecasts."""
     if not self.training:
-        return LOSSES(self, batch)
+        return LOSSES(self, *pieces)
+    found = [_mixed(self, piece) for piece in pieces]
+    return {name: torch.cat([losses[name] for losses in found]) for name in found[0]}
+
+
+def _mixed(self: Model, batch: Any) -> dict[str, Tensor]:
     array, mask = self.read(batch)
     order, share = (
         torch.randperm(len(array)),
