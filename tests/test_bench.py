@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import typing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from perceivers.bench import measure, page, rivals, run, store, summary, works
 from perceivers.bench.process import Side, SideFailed
 from perceivers.bench.sides.clocks import CPUClock, CUDAClock
 from perceivers.bench.store import Store
+from perceivers.commands.bench import bench
 from perceivers.errors import BadInput
 from perceivers.published import PRESETS, export_hub
 from perceivers.published.models import make
@@ -155,6 +157,14 @@ def test_the_page_has_each_row_the_means_and_a_picture(tmp_path):
     assert "<svg" in (tmp_path / "figures/growth.svg").read_text(encoding="utf-8")
 
 
+def test_the_fast_way_is_also_set_beside_the_exact_one_of_the_others():
+    fast = [row(ours=(0.5, 0.5), theirs=(1, 1), precision="fast", same_top=top) for top in (0.75, 1.0)]
+    found = summary.comparisons([row(theirs=(4, 4, 4)), *fast])
+    said = page.agreement(found)
+    assert "8.00 times as fast as transformers in float32; the same top answer in 75.00% of the cases" in said
+    assert page.agreement(found[:1]) == ""
+
+
 @pytest.mark.parametrize(("path", "why"), [("page.html", "ends in .md"), ("none/page.md", "is no folder")])
 def test_a_page_that_cannot_be_written_is_refused_first(tmp_path, path, why):
     with pytest.raises(BadInput, match=why):
@@ -201,6 +211,11 @@ def test_the_fast_side_and_the_plain_one_answer_alike(tmp_path):
             one.ask("check", to=str(tmp_path / f"{name}.pt"))
         outputs[name] = torch.load(tmp_path / f"{name}.pt")
     assert measure.difference(outputs["fast"], outputs["exact"]) < 0.05
+
+
+def test_the_command_takes_all_that_there_is_to_measure():
+    kinds = typing.get_type_hints(bench)["what"]
+    assert typing.get_args(kinds) == works.WHATS
 
 
 @pytest.mark.parametrize("gain", works.GAINS)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_attention import perturbed
 
+from perceivers.core import kernels
 from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 
@@ -158,6 +159,21 @@ def test_checkpointing_keeps_less_and_learns_the_same(precision):
         assert torch.equal(gradient, expected[name]), name
     assert kept == 6 * latents.nbytes  # what goes into each self-attend, and nothing from within
     assert kept < whole / 5
+
+
+def test_kernels_can_be_tried_within_what_is_computed_anew(monkeypatch):
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 1)
+    monkeypatch.setattr(kernels, "SMALL_ATTENTION", 1)
+    torch.manual_seed(5)
+    model = build(PerceiverIOConfig(7, 5, 13, 24, self_attends_per_block=2, self_heads=3)).train()
+    latents = torch.randn(2, 13, 24)
+    expected, _ = learned(model, latents)
+    model.checkpointing = True
+    with kernels.probing() as choices:
+        found, _ = learned(model, latents)
+    assert choices
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_share_their_weights(model, arrays):

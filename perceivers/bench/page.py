@@ -95,7 +95,7 @@ def write(path: Path, store: Store) -> None:
     parts = [_head(store)]
     for what, title in TITLES.items():
         if rows := of(found, what):
-            parts += [f"## {title}", *EXPLAINED.get(what, ()), *_tables(rows)]
+            parts += [f"## {title}", *EXPLAINED.get(what, ()), *filter(None, _tables(rows))]
     if rows := of(found, "growth"):
         (path.parent / FIGURES).mkdir(exist_ok=True)
         write_atomic(path.parent / FIGURES / "growth.svg", growth.picture(rows))
@@ -124,7 +124,23 @@ def _tables(rows: Sequence[Comparison]) -> list[str]:
         parts.append("\n".join([f"{PRECISIONS[precision].capitalize()}:", "", *_table(group)]))
         if group[0].row["what"] == "published":
             parts.append(f"{means(precision, group).capitalize()}.")
-    return parts
+    return parts + ([agreement(rows)] if rows[0].row["what"] == "published" else [])
+
+
+def agreement(rows: Sequence[Comparison]) -> str:
+    """What the fast way is worth beside the others' exact one, and how often it answers alike."""
+    exact = {one.model: one.theirs_s for one in rows if one.row["precision"] == "float32" and one.theirs_s}
+    fast = [one for one in rows if one.row["precision"] == "fast"]
+    ratios = [exact[one.model] / one.ours_s for one in fast if one.model in exact]
+    tops = [one.row["same_top"] for one in fast if "same_top" in one.row]
+    beside = f"{geometric_mean(ratios):.2f} times as fast as transformers in float32" if ratios else ""
+    top = (
+        f"the same top answer in {min(tops):.2%} of the cases or more where the exact margin exceeds twice the error"
+        if tops
+        else ""
+    )
+    said = "; ".join(filter(None, (beside, top)))
+    return f"The fast way, geometric mean: {said}." if said else ""
 
 
 def _table(group: Sequence[Comparison]) -> list[str]:

@@ -12,7 +12,7 @@ from perceivers.terminal import say
 
 
 def bench(
-    *what: Literal["published", "kernels", "clip", "training", "others", "growth"],
+    *what: Literal["published", "kernels", "gains", "clip", "training", "others", "growth"],
     models: Annotated[list[str] | None, Parameter(name="model")] = None,
     precision: Annotated[list[Literal["float32", "fast"]] | None, Parameter()] = None,
     repeats: int = 5,

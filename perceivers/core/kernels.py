@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import linear as torch_linear
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils._python_dispatch import _disable_current_modes
@@ -415,6 +416,7 @@ def _fastest(
         with (
             torch.set_grad_enabled(_mode == "probing"),
             _disable_current_modes(),
+            saved_tensors_hooks(_same, _same),  # where activations are computed anew, their count would differ
             decisions(),
         ):  # not of what is at hand
             arguments = example()
@@ -426,6 +428,10 @@ def _fastest(
         _chosen[shape] = min(_tried[shape], key=_tried[shape].__getitem__)
     _note(shape, _chosen[shape], FASTEST if shape in _tried else "recorded")
     return _chosen[shape]
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _rows(x: Tensor) -> int:
