@@ -134,11 +134,8 @@ def agreement(rows: Sequence[Comparison]) -> str:
     ratios = [exact[one.model] / one.ours_s for one in fast if one.model in exact]
     tops = [one.row["same_top"] for one in fast if "same_top" in one.row]
     beside = f"{geometric_mean(ratios):.2f} times as fast as transformers in float32" if ratios else ""
-    top = (
-        f"the same top answer in {min(tops):.2%} of the cases or more where the exact margin exceeds twice the error"
-        if tops
-        else ""
-    )
+    cases = "every case" if min(tops, default=1) == 1 else f"at least {min(tops):.2%} of the cases"
+    top = f"the same top answer in {cases} where the exact margin exceeds twice the error" if tops else ""
     said = "; ".join(filter(None, (beside, top)))
     return f"The fast way, geometric mean: {said}." if said else ""
 
