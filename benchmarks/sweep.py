@@ -42,7 +42,7 @@ SETS = {  # minutes a trial
     "diabetes": 0.5,
     "JapaneseVowels": 0.5,
     "OSULeaf": 0.5,
-    "reviews": 1.0,
+    "reviews": 2.0,
     "mnist_5k": 2.0,
     "languages": 2.0,
 }

@@ -53,6 +53,7 @@ class Model(nn.Module):
         )
         self.perceiver = build(config, ACTIVATIONS[activation])
         self.taken: frozenset[str] = frozenset()  # names of the weights that another model gave
+        self.begun = False  # whether something has a closed form, which `begin` has set
         self.targets = nn.ModuleList(modality(f).target(f, config.query_channels) for f in schema.targets)
 
     @property
@@ -116,9 +117,9 @@ class Model(nn.Module):
         }
 
     def begin(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Before the first step: what of the targets has a closed form is set from train rows."""
-        for field, target in self.asked:
-            target.begin((batch, batch[field.name]) for batch in batches())
+        """Before the first step: what of the targets has a closed form is set from train rows (`begun`: any has)."""
+        found = [target.begin((batch, batch[field.name]) for batch in batches()) for field, target in self.asked]
+        self.begun = any(found)
 
     def losses(self, *pieces: Batch) -> dict[str, Tensor]:
         """The loss (b) of each target, over all rows of a batch that may come in pieces."""

@@ -15,10 +15,11 @@ from perceivers.data.batches import evaluation_batches
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import forecast, metrics, modality, naive
-from perceivers.model import Model
+from perceivers.model import Model, load_model
 from perceivers.training import defaults
+from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config, Training
-from perceivers.training.train import prepare
+from perceivers.training.train import prepare, train
 
 RNG = np.random.default_rng(0)
 LATEST = Config(training=Training(average=0.0))  # few steps have no average
@@ -157,6 +158,17 @@ def test_what_a_linear_map_can_say_is_there_before_the_first_step():
     error = model.losses(batch)["level"].mean()
     model.begin(lambda: (b for _, b in evaluation_batches(data.rows, data.parts["train"], 32)))
     assert model.losses(batch)["level"].mean() < 1e-4 < 1e-2 < error
+
+
+def test_what_has_a_closed_form_may_be_kept_as_it_is(tmp_path):
+    time = np.arange(900.0)
+    waves = pl.DataFrame({"time": time, "level": np.sin(time / 3)})
+    out = train(waves, targets=("level",), time_column="time", horizon=5, config=Config(steps=3), out=tmp_path / "run")
+    first, *later = [row for row in read_metrics(out / "metrics.csv") if row["validation_loss"] is not None]
+    assert first["step"] == 0
+    assert first["validation_loss"] < 1e-3 < min(row["validation_loss"] for row in later)
+    kept = load_model(out)
+    assert kept.targets[0].head.weight.abs().max() == 0  # as it began
 
 
 def test_missing_values_of_a_past_are_filled_from_both_sides():

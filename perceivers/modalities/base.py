@@ -251,8 +251,11 @@ class Target(nn.Module, ABC):
         """The queries; as it stands, a few learned ones, the same for every row."""
         return self.queries(len(next(iter(next(iter(batch.values())).values()))))
 
-    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> None:
-        """Before the first step: sets what has a closed form from train rows, each batch with the part of the field."""
+    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
+        """Before the first step: sets what has a closed form from train rows, each batch with the part of the field.
+        Whether there was something to set: then the model may be at its best as it is.
+        """
+        return False
 
     @abstractmethod
     def forward(self, outputs: Float[Tensor, "b o e"], batch: Batch) -> Tensor:

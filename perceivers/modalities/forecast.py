@@ -152,10 +152,10 @@ class SeriesTarget(Target):
             queries = queries + module(_last(batch[name], self.horizon))
         return queries
 
-    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> None:
+    def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
         """The linear map, by `ridge` from rows of train whose steps all have a value."""
         if self.past is None:
-            return
+            return False
         rows, count = [], 0
         for batch, part in batches:
             rows.append(self._regression(batch[self.past], part))
@@ -163,6 +163,7 @@ class SeriesTarget(Target):
                 break
         if count:
             self.linear.copy_(ridge(*(torch.cat(each)[:MOST_ROWS].double() for each in zip(*rows, strict=True))))
+        return count > 0
 
     def _regression(self, past: Part, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Of each channel of each row: the steps that are read (n l), those that follow (n h), in units of the series,

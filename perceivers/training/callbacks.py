@@ -184,7 +184,8 @@ class Checkpoints(pl.Callback):
             self._write_if_due(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._write_if_due(trainer)
+        if not trainer.sanity_checking:  # before the first step there is nothing to keep
+            self._write_if_due(trainer)
 
     def _write_if_due(self, trainer: pl.Trainer) -> None:
         asked = self.signals.asked is not None

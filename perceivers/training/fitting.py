@@ -92,8 +92,10 @@ class ValidationBatches:
             yield batch
 
 
-def trainer(steps: int, parts: list[pl.Callback], validate_every: int | None) -> pl.Trainer:
-    """Lightning's loop, quiet, for `steps` steps."""
+def trainer(
+    steps: int, parts: list[pl.Callback], validate_every: int | None, validate_first: bool = False
+) -> pl.Trainer:
+    """Lightning's loop, quiet, for `steps` steps. `validate_first`: before the first one, too."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     return pl.Trainer(
@@ -106,7 +108,7 @@ def trainer(steps: int, parts: list[pl.Callback], validate_every: int | None) ->
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validate_every else 0,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=-1 if validate_first else 0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -267,7 +269,7 @@ def fit(
     module = LearningModel(model, config.training, config.steps)
     try:
         with signals.held(), threads(config.training.threads):
-            trainer(config.steps, parts, validation.every if validation else None).fit(
+            trainer(config.steps, parts, validation.every if validation else None, model.begun).fit(
                 module,
                 stream,
                 ValidationBatches(data, config) if validation else None,
