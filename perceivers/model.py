@@ -23,7 +23,7 @@ from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
-from perceivers.modalities.base import Batch, Inputs, Target
+from perceivers.modalities.base import Batch, Inputs, Target, rows_of
 from perceivers.modalities.large import Pieces, is_stacked
 from perceivers.modalities.number import DAY
 
@@ -136,11 +136,6 @@ class Model(nn.Module):
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
         predictions = self(batch)
         return {field.name: target.answer(predictions[field.name].float(), batch) for field, target in self.asked}
-
-
-def rows_of(batch: Batch) -> int:
-    """How many rows a batch has."""
-    return len(next(iter(next(iter(batch.values())).values())))
 
 
 def _is_large(batch: Batch) -> bool:

@@ -4,7 +4,7 @@ Not concerned with how rows are read (`loading.py`).
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -50,14 +50,15 @@ class TrainingBatches:
         sizes = rows.sizes(ids)
         self.sizes = dict(zip(ids.tolist(), sizes.tolist(), strict=True)) if sizes.min() != sizes.max() else None
         self.pieces = 1
-        while 2 * self.pieces <= min(MOST_PIECES, self.batch_size) and self._padding() > PADDED:
-            self.pieces *= 2
+        if self.sizes is not None:
+            self.orders = {0: self.order(0)}
+            while 2 * self.pieces <= min(MOST_PIECES, self.batch_size) and self._padding(self.sizes) > PADDED:
+                self.pieces *= 2
+                self.orders = {0: self.order(0)}
 
-    def _padding(self) -> float:
-        """The share of the first epoch that is padding."""
-        if self.sizes is None:
-            return 0.0
-        pieces = [np.array([self.sizes[int(row)] for row in piece]) for batch in self.order(0) for piece in batch]
+    def _padding(self, of: Mapping[int, int]) -> float:
+        """The share of the first epoch that is padding, by the sizes of rows."""
+        pieces = [np.array([of[int(row)] for row in piece]) for batch in self.orders[0] for piece in batch]
         return 1 - sum(piece.sum() for piece in pieces) / max(1, sum(len(piece) * piece.max() for piece in pieces))
 
     def order(self, epoch: int) -> list[Sequence[np.ndarray]]:

@@ -6,9 +6,9 @@ Not concerned with telling that a column names files (`rules.py`), nor with read
 import csv
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from perceivers import clips
 from perceivers.arrays import array_names, array_shape
 from perceivers.errors import Unreadable
 from perceivers.mp3 import check_mp3
+
+T = TypeVar("T")
 
 OPENED = 100
 TIME_NAMES = frozenset({"time", "times", "timestamp", "timestamps", "t"})
@@ -36,22 +38,27 @@ def _pictures(paths: list[Path]) -> Reading:
     """Scaled down where half of a sample of the pictures is larger than LONGEST_SIDE."""
     from PIL import Image
 
-    sides, closed = [], []
-    for path in _sample(paths):
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
-                sides.append(max(picture.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            closed.append(path)  # reading will say why
-    side, but = int(np.median(sides)) if sides else 0, _but(closed, len(sides))
+    def longest_side(path: Path) -> int:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
+            return max(picture.size)
+
+    sides, but = _tried(paths, longest_side, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    side = int(np.median(sides)) if sides else 0
     if side > LONGEST_SIDE:
         reason = f"names of pictures, the median longest side {side} pixels: scaled down to {LONGEST_SIDE}{but}"
         return Reading("image", {"resize": LONGEST_SIDE}, reason)
     return Reading("image", {"resize": None}, f"names of pictures, the median longest side {side} pixels{but}")
 
 
-def _sample(paths: list[Path]) -> list[Path]:
-    return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]]
+def _tried(paths: list[Path], read: Callable[[Path], T], *errors: type[Exception]) -> tuple[list[T], str]:
+    """What a sample of the files says of itself, and `_but` for those that raise `errors`: reading will say why."""
+    found, closed = [], []
+    for i in np.random.default_rng(0).permutation(len(paths))[:OPENED]:
+        try:
+            found.append(read(paths[i]))
+        except errors:
+            closed.append(paths[i])
+    return found, _but(closed, len(found))
 
 
 def _but(closed: list[Path], opened: int) -> str:
@@ -65,15 +72,12 @@ def _sounds(paths: list[Path]) -> Reading:
     """By the headers of a sample."""
     import soundfile
 
-    headers, closed = [], []
-    for path in _sample(paths):
-        try:
-            if path.suffix.lower() == ".mp3":
-                check_mp3(path)
-            headers.append(soundfile.info(path))
-        except (OSError, ValueError, soundfile.SoundFileError):
-            closed.append(path)  # reading will say why
-    but = _but(closed, len(headers))
+    def header(path: Path) -> Any:
+        if path.suffix.lower() == ".mp3":
+            check_mp3(path)
+        return soundfile.info(path)
+
+    headers, but = _tried(paths, header, OSError, ValueError, soundfile.SoundFileError)
     if not headers:
         return Reading("audio", {}, f"names of sound files{but}")
     seconds, rate = np.median([header.duration for header in headers]), np.median([h.samplerate for h in headers])
@@ -83,7 +87,7 @@ def _sounds(paths: list[Path]) -> Reading:
 def read_arrays(paths: list[Path]) -> Reading:
     """By the names of arrays in npz files, clouds or events; by the headers series of rank 1 and 2, else arrays."""
     if not any(path.suffix.lower() == ".npy" for path in paths[:OPENED]):
-        names = _opened(paths)
+        names, _ = _opened(paths)
         if _most("points" in inside for inside in names):
             return Reading("points", {}, "names of npz files with an array named points")
         if _most(_time_in(inside) for inside in names):
@@ -104,9 +108,11 @@ def read_arrays(paths: list[Path]) -> Reading:
     return Reading("array", {"files": True}, f"names of files of arrays, {most}{but}")
 
 
-def _opened(paths: list[Path]) -> list[list[str]]:
-    """The names in a sample of the files, as far as they can be opened: reading will name the others."""
-    return [names for path in paths[:OPENED] if (names := _names(path))]
+def _opened(paths: list[Path]) -> tuple[list[list[str]], str]:
+    """The names in a sample of the files, as far as they can be opened, and `_but` for the others."""
+    found = {path: _names(path) for path in paths[:OPENED]}
+    names = [inside for inside in found.values() if inside]
+    return names, _but([path for path, inside in found.items() if not inside], len(names))
 
 
 def _most(fits: Iterable[Any]) -> bool:
@@ -117,13 +123,7 @@ def _most(fits: Iterable[Any]) -> bool:
 
 def _films(paths: list[Path]) -> Reading:
     """By the headers of a sample. Their sound is an input of its own where at least half of them have some."""
-    headers, closed = [], []
-    for path in _sample(paths):
-        try:
-            headers.append(clips.header(path))
-        except Unreadable:
-            closed.append(path)  # reading will say why
-    but = _but(closed, len(headers))
+    headers, but = _tried(paths, clips.header, Unreadable)
     if not headers:
         return Reading("video", {}, f"names of clips{but}")
     seconds, rate = (np.median([getattr(header, name) for header in headers]) for name in ("seconds", "rate"))
@@ -147,8 +147,7 @@ def _texts(paths: list[Path]) -> Reading:
 
 def _tables(paths: list[Path]) -> Reading:
     """Events, where most of a sample have a column that is named like times."""
-    headers = _opened(paths)
-    but = _but([path for path in paths[:OPENED] if not _names(path)], len(headers))
+    headers, but = _opened(paths)
     if not headers:
         return Reading(None, {}, "names of tables that are empty, or that cannot be opened: save them anew")
     if _most(_time_in(header) for header in headers):

@@ -235,6 +235,11 @@ class Inputs(nn.Module, ABC):
         """For each of `names`, given the fields by name, its weights: a model that starts from another takes them."""
 
 
+def rows_of(batch: Batch) -> int:
+    """How many rows a batch has."""
+    return len(next(iter(next(iter(batch.values())).values())))
+
+
 class Target(nn.Module, ABC):
     """Asks for one field: queries, a head that reads the outputs, and a loss. `batch` holds the parts of all inputs.
 
@@ -249,7 +254,7 @@ class Target(nn.Module, ABC):
 
     def ask(self, batch: Batch) -> Float[Tensor, "b o e"]:
         """The queries; as it stands, a few learned ones, the same for every row."""
-        return self.queries(len(next(iter(next(iter(batch.values())).values()))))
+        return self.queries(rows_of(batch))
 
     def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
         """Before the first step: sets what has a closed form from train rows, each batch with the part of the field.

@@ -23,6 +23,7 @@ from perceivers.data.batches import evaluation_batches
 from perceivers.data.loading import Rows
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
+from perceivers.modalities.base import rows_of
 from perceivers.model import CONFIG
 from perceivers.plan import probe
 from perceivers.plan.costs import LIBRARIES, Plan, Stages, held
@@ -102,7 +103,7 @@ def _largest_batch(loaded: TrainedModel, inputs: Sequence[str]) -> tuple[Any, in
     if not batches:
         raise BadInput(f"no row can be read; the first: {next(iter(rows.failed.values()))}")
     batch = batches[-1]
-    count = len(next(iter(next(iter(batch.values())).values())))
+    count = rows_of(batch)
     note = f"{len(rows):,} rows in {len(batches):,} batches: of the last, whose rows are the longest"
     return batch, count, (note,) if len(batches) > 1 else ()
 

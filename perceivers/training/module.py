@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from perceivers.data.randomness import step_seed
-from perceivers.modalities.base import Batch
-from perceivers.model import Model, rows_of
+from perceivers.modalities.base import Batch, rows_of
+from perceivers.model import Model
 from perceivers.training.config import Training
 from perceivers.training.optimisers import Together, optimiser, warmup_cosine
 
