@@ -33,6 +33,7 @@ from perceivers.data.sources import Table
 from perceivers.evaluate import evaluate
 from perceivers.files import write_atomic
 from perceivers.training.config import Config, Training
+from perceivers.training.folder import ALONE
 from perceivers.training.train import prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,9 +129,11 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
     seconds = time.monotonic() - began
     ((_, metrics),) = json.loads((out / "metrics.json").read_text()).items()
     ((_, baselines),) = json.loads((out / "baselines.json").read_text()).items()
+    alone = json.loads((out / ALONE).read_text()) if (out / ALONE).exists() else {}
     return {
         "n": metrics["n"],
         **metrics[row.metric],
+        **{"alone": found[row.metric]["value"] for found in alone.values()},
         "baselines": {name: found[row.metric]["value"] for name, found in baselines.items() if row.metric in found},
         "seconds": round(seconds, 1),
         "budget": 60 * row.minutes,
@@ -138,9 +141,9 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
 
 
 def compete(
-    row: Row, source: str | Path | Table, fold: int, kept: dict[str, dict[str, Any]], only: list[str]
+    row: Row, source: str | Path | Table, fold: int, seconds: float, kept: dict[str, dict[str, Any]], only: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """The neural baselines after the time of one of our runs, on its rows: {name: metric and time}, what was kept of
+    """The neural baselines after `seconds`, on the rows of one of our runs: {name: metric and time}, what was kept of
     them and those that are missing; of these `only` some, where they are named.
     """
     table = sources.read(source)
@@ -150,12 +153,18 @@ def compete(
         if name in kept or (only and name not in only):
             continue
         began = time.monotonic()
-        model = rivals.compete(rival, data, 60 * row.minutes, seed=0)
+        model = rivals.compete(rival, data, seconds, seed=0)
         ((evaluation,), _) = evaluate(model, data.table, data.parts["test"])
         metric = evaluation.metrics[row.metric]
         found[name] = {**metric, "seconds": round(time.monotonic() - began, 1)}
         print(f"{row.name}: {name} {row.metric} {metric['value']:.4f}", flush=True)
     return found
+
+
+def taken(row: Row, store: dict[str, Any]) -> float:
+    """Seconds that our slowest run took, of its budget: it may have ended sooner. The whole budget, if none has run."""
+    runs = [store[key]["seconds"] for number in range(row.runs) if (key := f"{row.name}/{number}") in store]
+    return min(60 * row.minutes, max(runs, default=math.inf))
 
 
 def interval(row: Row, runs: list[dict[str, Any]]) -> tuple[float, float, float]:
@@ -186,11 +195,12 @@ def page(store: dict[str, Any]) -> str:
         f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}, "
         f"perceivers {perceivers.__version__}.",
         "",
-        "Neural baselines learned once for each fold, in the time of one of our runs.",
+        "*Alone* is the Perceiver without its linear part, from the same runs; – where it has none.",
+        "Neural baselines learned once for each fold, as long as our slowest run took with its evaluation and report.",
         "",
-        "| data | metric | test rows | budget | slowest run | perceivers | asked | baselines, same split "
+        "| data | metric | test rows | budget | slowest run | perceivers | alone | asked | baselines, same split "
         "| neural baselines | elsewhere |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
         runs = [store[key] for number in range(row.runs) if (key := f"{row.name}/{number}") in store]
@@ -202,10 +212,12 @@ def page(store: dict[str, Any]) -> str:
         rivals_found = [store[key] for fold in range(row.folds) if (key := f"{row.name}/neural/{fold}") in store]
         neural = averages(rivals_found) if len(rivals_found) == row.folds else "–"
         times = f", {row.folds} folds" if row.folds > 1 else f", {row.seeds} seeds" if row.seeds > 1 else ""
+        by_itself = statistics.mean(r.get("alone", r["value"]) for r in runs)  # a run without a linear part is that
+        alone = f"{by_itself:.3f}" if any("alone" in r for r in runs) else "–"
         n = sum(r["n"] for r in runs) // row.seeds
         lines.append(
             f"| {row.name}{times} | {row.metric} | {n:,} | {60 * row.minutes:.0f} s "
-            f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {row.must or '–'} "
+            f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {alone} | {row.must or '–'} "
             f"| {simple} | {neural} | {row.reference} |"
         )
     return "\n".join([*lines, "", *pretraining.section(store)]) + "\n"
@@ -262,7 +274,7 @@ def main() -> None:
         for number, key in enumerate(keys):
             kept = {} if arguments.again else store.get(key, {})
             if arguments.baselines:
-                store[key] = compete(row, source, number, kept, arguments.only)
+                store[key] = compete(row, source, number, taken(row, store), kept, arguments.only)
             elif kept:
                 continue
             else:

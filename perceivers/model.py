@@ -5,7 +5,7 @@ Not concerned with files of data, training or metrics: it maps a batch to predic
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
@@ -26,9 +26,10 @@ from perceivers.modalities import modality
 from perceivers.modalities.base import Batch, Inputs, Target, rows_of
 from perceivers.modalities.large import Pieces, is_stacked
 from perceivers.modalities.number import DAY
+from perceivers.wide import Wide
 
-FORMAT = 3  # since 3, the activation is named; since 2, dates are days, which were seconds before
-NAMES = ("format", "perceiver", "activation", "schema", "sha256")  # all that `config.json` holds
+FORMAT = 4  # since 4, targets with a linear part are named; since 3, the activation; since 2, dates are days
+NAMES = ("format", "perceiver", "activation", "wide", "schema", "sha256")  # all that `config.json` holds
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_LAYERS = 1_000  # self-attends that an input passes, repeated ones too: a forged number costs time, not memory
 GELU = "gelu"
@@ -40,9 +41,12 @@ class Model(nn.Module):
     """Inputs of all fields side by side → latents → one answer for each target field.
 
     activation: one of `ACTIVATIONS`; a model that starts from another has that one's
+    wide: the linear part of a trained model, whose answers are averaged with the Perceiver's; None: it has none
     """
 
-    def __init__(self, schema: Schema, config: PerceiverIOConfig, activation: str = GELU):
+    def __init__(
+        self, schema: Schema, config: PerceiverIOConfig, activation: str = GELU, wide: Mapping[str, int] | None = None
+    ):
         super().__init__()
         self.schema, self.config, self.activation = schema, config, activation
         groups: dict[str, list[Field]] = {}
@@ -55,6 +59,7 @@ class Model(nn.Module):
         self.taken: frozenset[str] = frozenset()  # names of the weights that another model gave
         self.begun = False  # whether something has a closed form, which `begin` has set
         self.targets = nn.ModuleList(modality(f).target(f, config.query_channels) for f in schema.targets)
+        self.wide = Wide(schema.inputs, wide) if wide else None
 
     @property
     def asked(self) -> list[tuple[Field, Target]]:
@@ -62,7 +67,7 @@ class Model(nn.Module):
         return list(zip(self.schema.targets, cast(list[Target], list(self.targets)), strict=True))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """A batch → the raw prediction of each target."""
+        """A batch → the raw prediction of each target, of the Perceiver alone."""
         return self.decode(self.encode(batch), batch)
 
     def encode(self, *pieces: Batch) -> Tensor:
@@ -134,8 +139,10 @@ class Model(nn.Module):
 
     def answers(self, batch: Batch) -> dict[str, Tensor]:
         """The answer (b k) to each target: probabilities, or values in the field's own units."""
-        predictions = self(batch)
-        return {field.name: target.answer(predictions[field.name].float(), batch) for field, target in self.asked}
+        predictions = {name: prediction.float() for name, prediction in self(batch).items()}
+        if self.wide is not None:
+            predictions = self.wide.mixed(predictions, batch)
+        return {field.name: target.answer(predictions[field.name], batch) for field, target in self.asked}
 
 
 def _is_large(batch: Batch) -> bool:
@@ -150,6 +157,7 @@ def save_model(model: Model, folder: Path) -> None:
         "format": FORMAT,
         "perceiver": asdict(model.config),
         "activation": model.activation,
+        "wide": model.wide.outputs if model.wide is not None else {},
         "schema": model.schema.to_dict(),
     }
     checksums = {CONFIG: _checksum(config), WEIGHTS: hashlib.sha256(weights).hexdigest()}
@@ -215,6 +223,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     if checksums[CONFIG] != _checksum(rest):
         raise BadInput(f"{file}: was changed after it was written, or is damaged: {ANEW}")
     config = {"activation": GELU, **config} if version < 3 else config  # there was no other one
+    config = {"wide": {}, **config} if version < 4 else config
     _check_names(config, file)
     return config
 
@@ -236,6 +245,14 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor, from the header alone."""
     with safe_open(weights, framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+
+
+def _outputs(wide: Any, schema: Schema, file: Path) -> dict[str, int]:
+    """The targets that have a linear part. Raises BadInput."""
+    names = {field.name for field in schema.targets}
+    if not isinstance(wide, dict) or not all(name in names and type(k) is int and k > 0 for name, k in wide.items()):
+        raise BadInput(f"{file}: wide must be targets with their numbers of answers, got {wide!r:.60}: {ANEW}")
+    return wide
 
 
 def _in_days(field: Field) -> Field:
@@ -261,7 +278,7 @@ def _built(config: dict[str, Any], file: Path) -> Model:
         perceiver = PerceiverIOConfig(**config["perceiver"])
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
-        return Model(schema.replace(*rows), perceiver, config["activation"])
+        return Model(schema.replace(*rows), perceiver, config["activation"], _outputs(config["wide"], schema, file))
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

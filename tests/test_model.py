@@ -92,8 +92,8 @@ def test_weights_of_another_model_are_found(folder):
 
 def test_only_known_formats_are_read(folder):
     text = (folder / CONFIG).read_text()
-    for version, words in (("4", "format 4.*update perceivers"), ('"3"', "names no `format`"), ("0", "format 0")):
-        (folder / CONFIG).write_text(text.replace('"format": 3', f'"format": {version}', 1))
+    for version, words in (("5", "format 5.*update perceivers"), ('"4"', "names no `format`"), ("0", "format 0")):
+        (folder / CONFIG).write_text(text.replace('"format": 4', f'"format": {version}', 1))
         with pytest.raises(BadInput, match=words):
             load_model(folder)
 
@@ -112,7 +112,7 @@ def test_a_stored_model_of_format_1_answers_as_it_did():
 
 def test_the_activation_is_kept_and_was_the_exact_one_before_it_was_named(folder, tmp_path):
     old = example_model()
-    forge(folder, lambda c: (c.update(format=2), c.pop("activation")))
+    forge(folder, lambda c: (c.update(format=2), c.pop("activation"), c.pop("wide")))
     assert load_model(folder).activation == "gelu"
     tanh = Model(old.schema, old.config, "gelu_tanh")
     tanh.load_state_dict(old.state_dict())

@@ -119,6 +119,10 @@ class Modality(ABC):
         """The module that turns all input fields of this modality into an array."""
         raise BadInputModality(self.name, "inputs")
 
+    def terms(self, field: Any) -> Any:
+        """What a linear model beside the Perceiver reads of a field: a `perceivers.modalities.terms.Terms`, or None."""
+        return None
+
     # As a target ----------------------------------------------------------------------------------------------
     @property
     def askable(self) -> bool:
@@ -255,6 +259,17 @@ class Target(nn.Module, ABC):
     def ask(self, batch: Batch) -> Float[Tensor, "b o e"]:
         """The queries; as it stands, a few learned ones, the same for every row."""
         return self.queries(rows_of(batch))
+
+    @property
+    def foretold(self) -> int | None:
+        """How many numbers the raw prediction has, where it is logits of classes or values that a linear model can
+        foretell; None: it is not.
+        """
+        return None
+
+    def goals(self, part: Part) -> tuple[Tensor, Bool[Tensor, " b"]]:
+        """What is to be `foretold`: classes (b) int64 or values (b k), and whether a row has it."""
+        raise NotImplementedError
 
     def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
         """Before the first step: sets what has a closed form from train rows, each batch with the part of the field.

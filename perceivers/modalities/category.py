@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot, pad
 
@@ -35,6 +35,7 @@ from perceivers.modalities.base import (
     one_column,
     one_of,
 )
+from perceivers.modalities.terms import CategoryTerms, Terms
 from perceivers.terminal import natural
 
 UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
@@ -133,6 +134,9 @@ class Category(Modality):
 
     def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return CategoryInputs({f.name: len(f.options["categories"]) for f in fields}, channels)
+
+    def terms(self, field: Any) -> Terms:
+        return CategoryTerms(len(field.options["categories"]))
 
     def target(self, field: Any, channels: int) -> Target:
         k = len(field.options["categories"])
@@ -304,13 +308,20 @@ class CategoryTarget(Target):
         self.head = linear(channels, len(class_weights))
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
 
+    @property
+    def foretold(self) -> int:
+        return len(self.class_weights)
+
+    def goals(self, part: Part) -> tuple[Int[Tensor, " b"], Bool[Tensor, " b"]]:
+        truth = part["labels"][:, 0]
+        return truth, truth < len(self.class_weights)
+
     def forward(self, outputs: Float[Tensor, "b 1 e"], batch: Batch) -> Float[Tensor, "b k"]:
         return self.head(rearrange(outputs, "b 1 e -> b e"))
 
     def loss(self, prediction: Float[Tensor, "b k"], part: Part) -> Float[Tensor, " b"]:
         """0 where the label is missing."""
-        truth = part["labels"][:, 0]
-        present = truth < len(self.class_weights)
+        truth, present = self.goals(part)
         found = cross_entropy(
             prediction,
             truth.where(present, 0),

@@ -31,6 +31,7 @@ from perceivers.modalities.base import (
     numbers,
     one_of,
 )
+from perceivers.modalities.terms import NumberTerms, Terms
 
 BINS = 16  # of the piecewise-linear encoding of a number
 LARGEST_TARGET = 1e30  # answers are float32, and errors are squared
@@ -122,6 +123,9 @@ class Number(Modality):
 
     def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return NumberInputs([f.name for f in fields], sum(len(f.columns) for f in fields), channels)
+
+    def terms(self, field: Any) -> Terms:
+        return NumberTerms(len(field.columns))
 
     def target(self, field: Any, channels: int) -> Target:
         return NumberTarget(field.options["mean"], field.options["std"], channels)
@@ -279,6 +283,13 @@ class NumberTarget(Target):
         self.head = linear(channels, len(mean))
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    @property
+    def foretold(self) -> int:
+        return len(self.mean)
+
+    def goals(self, part: Part) -> tuple[Float[Tensor, "b k"], Bool[Tensor, " b"]]:
+        return part["values"], part["present"].all(-1)
 
     def forward(self, outputs: Float[Tensor, "b 1 e"], batch: Batch) -> Float[Tensor, "b k"]:
         return self.head(rearrange(outputs, "b 1 e -> b e"))

@@ -36,6 +36,7 @@ from perceivers.modalities.base import (
 from perceivers.modalities.lines import legend, lines
 from perceivers.modalities.series_input import SeriesInput
 from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
+from perceivers.modalities.terms import SeriesTerms, Terms
 from perceivers.modalities.warp import warp
 
 SAMPLE = 1_000  # series of train that `fit` reads
@@ -244,6 +245,9 @@ class Series(Modality):
                 for f in fields
             }
         )
+
+    def terms(self, field: Any) -> Terms:
+        return SeriesTerms(field.options)
 
     def target(self, field: Any, channels: int) -> Target:
         kind = forecast.SeriesTarget if field.options["asked"] is None else forecast.AskedTarget

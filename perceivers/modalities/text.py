@@ -31,6 +31,7 @@ from perceivers.modalities.base import (
     positive,
 )
 from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
+from perceivers.modalities.terms import Terms
 from perceivers.modalities.windows import piece, remarks, starts, windows
 
 LEAST_BYTES, MOST_BYTES = 16, 8_192
@@ -122,6 +123,11 @@ class Text(Modality):
 
     def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
         return PerField({field.name: TextInput(field.options["max_bytes"], channels) for field in fields})
+
+    def terms(self, field: Any) -> Terms:
+        from perceivers.modalities.text_terms import TextTerms
+
+        return TextTerms()
 
     def draw(self, field: Any, cell: Any) -> str:
         example = self.read(field, cell)

@@ -64,6 +64,9 @@ class Training:
     default on where a published model needs it: with --from, where half of the memory does not hold a step."""
     validations: int = 20
     """So many in a run."""
+    wide: bool = True
+    """A linear model of numbers, categories, series and words answers beside the Perceiver, weighted by how much it
+    helps; false: the Perceiver alone."""
     small: bool | None = None
     """Validation rows join training, and choose nothing (under 500 rows)."""
     layer_decay: float | None = None

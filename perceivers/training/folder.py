@@ -29,6 +29,7 @@ from perceivers.training.config import Config
 
 CONFIG, METRICS, REPORT, FILES = "config.yaml", "metrics.json", "report.html", "files.json"
 BASELINES, BASELINE_SCORES = "baselines.json", "baseline_scores.json"
+ALONE = "alone.json"  # the metrics of the Perceiver without its linear part
 MOST_SHOWN = 5  # differences
 # What a run has before it is planned.
 BEFORE_CONFIG = {"lock", "schema.yaml", BASELINES, BASELINE_SCORES, "checkpoints", FILES}

@@ -24,13 +24,15 @@ from perceivers.modalities.base import Metrics
 from perceivers.model import Model
 from perceivers.report import Summary, TargetResult, model_card, write_report
 from perceivers.report.figures import learning_curves
+from perceivers.report.verdict import NAMES, headline, value_text
 from perceivers.slices import slices
 from perceivers.terminal import counted
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
-from perceivers.training.folder import BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
+from perceivers.training.folder import ALONE, BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
 
 BASELINE_ROWS = 20_000
+NAMED = 5  # fields in a line
 EXAMPLES = 16  # about so many rows are drawn with what their answers rest on
 
 
@@ -116,7 +118,7 @@ def write(
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
-    notes += note_unknown(model, evaluations)
+    notes += [*_alone(folder, model, data, evaluations), *note_unknown(model, evaluations)]
     if failed:
         notes.append(f"Left out: {counted(len(failed), 'row')} that could not be read.")
     if without := int((~with_value(data.table, data.schema.targets)).sum()):
@@ -146,6 +148,27 @@ def write(
     metrics = json.dumps(metrics_dict(evaluations), indent=1, ensure_ascii=False)
     write_atomic(folder.path / METRICS, metrics + "\n")
     return failed
+
+
+def _alone(folder: RunFolder, model: Model, data: Any, evaluations: list[Evaluation]) -> list[str]:
+    """What the linear part counts, and how good the Perceiver is without it: for a person, and as `alone.json`."""
+    if model.wide is None:
+        return []
+    with model.wide.silent():
+        alone = metrics_dict(evaluate(model, data.table, data.parts["test"])[0])
+    write_atomic(folder.path / ALONE, json.dumps(alone, indent=1, ensure_ascii=False) + "\n")
+    names, notes = model.wide.names, []
+    read = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    for e in evaluations:
+        if e.field.name in model.wide.outputs:
+            share, name = float(model.wide.of_target[e.field.name].share), headline(e.metrics)
+            both, one = (value_text(name, m[name]["value"], e.field) for m in (e.metrics, alone[e.field.name]))
+            notes.append(
+                f"{e.field.name}: {1 - share:.0%} of the answer is the Perceiver's and {share:.0%} that of a linear "
+                f"model of {read}, which attention does not show. {NAMES.get(name, name)}: {both}; of the Perceiver "
+                f"alone {one}."
+            )
+    return notes
 
 
 class Explainer:

@@ -6,7 +6,7 @@ Not concerned with how a step is taken (`module.py`) nor with what the flags are
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import check_targets, modality
+from perceivers.modalities.base import Batch
 from perceivers.model import Model, load_model, save_model
 from perceivers.terminal import counted, say, say_rows
 from perceivers.training import defaults, fitting, origins, reporting
@@ -31,9 +32,11 @@ from perceivers.training.config import Config
 from perceivers.training.folder import REPORT, RunFolder, fingerprint, named_files
 from perceivers.training.signals import Signals
 from perceivers.training.start import Start, check_options, freeze
+from perceivers.wide import Wide, find, weigh
 
 DEFAULT_MINUTES = 10.0
 BEGIN_ROWS, BEGIN_BATCH = 5_000, 64
+WIDE_ROWS = 20_000  # at most, from which linear models are found
 FEW_STEPS = 50  # with fewer, a person is told
 NO_ROOM = "note: half of the memory does not hold a step of {}: checkpointing is on, and a step takes longer"
 
@@ -205,6 +208,7 @@ def _run(
     torch.manual_seed(resolved.training.seed)
     model = start.new_model(data.schema, resolved) if start else Model(data.schema, defaults.perceiver(resolved))
     _begin(model, data)
+    wide = _wide(model, data, resolved)
     if start is not None:
         for line in start.take(model):
             say(line)
@@ -212,6 +216,9 @@ def _run(
             freeze(model, resolved.training.freeze)
     if deadline:
         deadline -= reporting.rehearse(model, data)
+        if wide is not None:  # the Perceiver is tested alone, too, and weighed on validation rows
+            test, validations = fitting.evaluation_seconds(model, data, resolved)
+            deadline -= test + validations / resolved.training.validations
     if stored is None:
         with fitting.probing(resolved) as choices:
             resolved = fitting.plan(model, data, resolved, deadline)
@@ -230,7 +237,7 @@ def _run(
     if deadline is not None and resolved.steps < FEW_STEPS:
         say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
     with fitting.chosen_kernels(resolved, choices):
-        model, outcome = _trained(model, data, resolved, folder, deadline, signals)
+        model, outcome = _trained(model, wide, data, resolved, folder, deadline, signals)
         failed = reporting.write(folder, model, data, resolved, outcome, baselines, command)
     say_rows("left out", failed)
     if failed:
@@ -245,6 +252,30 @@ def _begin(model: Model, data: Data) -> None:
     model.begin(lambda: (batch for _, batch in evaluation_batches(data.rows, ids, BEGIN_BATCH)))
 
 
+def _wide(model: Model, data: Data, resolved: Config) -> Wide | None:
+    """The linear models beside the Perceiver, from rows that are learned from, at equal distances."""
+    if not resolved.training.wide:
+        return None
+    ids = np.sort(fitting.training_rows(data, resolved))
+    ids = ids[:: -(-len(ids) // WIDE_ROWS)]
+    group = data.schema.split.group
+    key = np.arange(len(data.rows)) if group is None else data.table.frame[group].rank("dense").fill_null(0).to_numpy()
+
+    def batches() -> Iterator[tuple[np.ndarray, Batch]]:
+        for owners, batch in evaluation_batches(data.rows, ids, BEGIN_BATCH):
+            yield key[owners], batch
+
+    return find(data.schema, {field.name: target for field, target in model.asked}, batches)
+
+
+def _join(model: Model, wide: Wide, data: Data, resolved: Config) -> None:
+    """Puts the linear models beside the trained Perceiver, with the shares that validation rows, if any, give them."""
+    if not resolved.training.small:
+        rows = evaluation_batches(data.rows, data.parts["validation"], BEGIN_BATCH)
+        weigh(wide, {field.name: target for field, target in model.asked}, model.eval(), rows)
+    model.wide = wide
+
+
 def _note_rows(folder: RunFolder, data: Data) -> None:
     """Keeps which row is in which part, for people, and fingerprints of those that are learned from, for `evaluate`."""
     parts = sorted((int(row) + 1, part) for part, ids in data.parts.items() for row in ids)
@@ -257,7 +288,13 @@ def _note_rows(folder: RunFolder, data: Data) -> None:
 
 
 def _trained(
-    model: Model, data: Data, resolved: Config, folder: RunFolder, deadline: float | None, signals: Signals
+    model: Model,
+    wide: Wide | None,
+    data: Data,
+    resolved: Config,
+    folder: RunFolder,
+    deadline: float | None,
+    signals: Signals,
 ) -> tuple[Model, fitting.Outcome]:
     """The model after its last step, which is kept: what comes after may fail, and does not train it again."""
     done = folder.checkpoints / "outcome.json"
@@ -272,6 +309,8 @@ def _trained(
         outcome = fitting.fit(model, data, resolved, folder, found, deadline, signals)
     except BadInput as error:
         raise Failed(str(error)) from error
+    if wide is not None:
+        _join(model, wide, data, resolved)
     save_model(model, folder.path)
     done.parent.mkdir(exist_ok=True)  # a short run has no checkpoint
     write_atomic(done, outcome.to_json())
