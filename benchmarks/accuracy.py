@@ -129,11 +129,14 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
     seconds = time.monotonic() - began
     ((_, metrics),) = json.loads((out / "metrics.json").read_text()).items()
     ((_, baselines),) = json.loads((out / "baselines.json").read_text()).items()
-    alone = json.loads((out / ALONE).read_text()) if (out / ALONE).exists() else {}
+    alone = {}
+    if (out / ALONE).exists():
+        ((_, without),) = json.loads((out / ALONE).read_text()).items()
+        alone = {"alone": without[row.metric]["value"]}
     return {
         "n": metrics["n"],
         **metrics[row.metric],
-        **{"alone": found[row.metric]["value"] for found in alone.values()},
+        **alone,
         "baselines": {name: found[row.metric]["value"] for name, found in baselines.items() if row.metric in found},
         "seconds": round(seconds, 1),
         "budget": 60 * row.minutes,
@@ -217,8 +220,8 @@ def page(store: dict[str, Any]) -> str:
         n = sum(r["n"] for r in runs) // row.seeds
         lines.append(
             f"| {row.name}{times} | {row.metric} | {n:,} | {60 * row.minutes:.0f} s "
-            f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {alone} | {row.must or '–'} "
-            f"| {simple} | {neural} | {row.reference} |"
+            f"| {max(r['seconds'] for r in runs):.0f} s | **{mean:.3f}** ({low:.3f} to {high:.3f}) | {alone} "
+            f"| {row.must or '–'} | {simple} | {neural} | {row.reference} |"
         )
     return "\n".join([*lines, "", *pretraining.section(store)]) + "\n"
 
