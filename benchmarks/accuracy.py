@@ -150,7 +150,8 @@ def compete(
     them and those that are missing; of these `only` some, where they are named.
     """
     table = sources.read(source)
-    data = prepare(table, infer.infer(table, targets_of(row), group=row.group), parts_of(row, source, fold))
+    schema = infer.infer(table, targets_of(row), group=row.group, time=row.time, horizon=row.horizon)
+    data = prepare(table, schema, parts_of(row, source, fold))
     found = dict(kept)
     for name, rival in rivals.rivals(data).items():
         if name in kept or (only and name not in only):
@@ -271,7 +272,7 @@ def main() -> None:
             print(f"{row.name}: not run: neither a package nor the folder of --data has {row.data}")
             continue
         if arguments.baselines:
-            keys = [] if row.horizon else [f"{row.name}/neural/{fold}" for fold in range(row.folds)]
+            keys = [f"{row.name}/neural/{fold}" for fold in range(row.folds)]
         else:
             keys = [f"{row.name}/{number}" for number in range(row.runs)]
         for number, key in enumerate(keys):
