@@ -143,8 +143,8 @@ def prepare_digits() -> Data:
 
 
 def learned(steps: int, in_time: int, seeds: int) -> dict[str, list[float]]:
-    """Accuracy on the validation rows of digits after `steps`, of ours also after those that it takes in the plain one's
-    time, `in_time`; the optimisers and all else are ours. By seed.
+    """Accuracy on the validation rows of digits after `steps`, by seed; of ours also after the `in_time` steps that it
+    takes while the plain one takes its own. The optimisers and all else are ours.
     """
     data = prepare_digits()
     found: dict[str, list[float]] = {}
