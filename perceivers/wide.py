@@ -25,12 +25,16 @@ from perceivers.modalities.base import Batch, Target
 from perceivers.modalities.terms import Terms
 
 MOST_WEIGHTS = 2**24  # of a target: with more, it has no linear model
-MOST_CELLS = 2**26  # rows × columns × classes of the dense columns; so many rows are read
+MOST_ROWS = 20_000
+MOST_CELLS = 2**25  # rows × dense columns that are read
+MOST_WORK = 2**34  # multiply-adds of all fits of a target, about: some seconds
 FOLDS = 5
-PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # C of the logistic regression
-RIDGES = tuple(10.0 ** np.arange(-1, 4.5, 0.5))
+# C of the logistic regression, and the penalty of the ridge: where there is time for few, the first ones.
+PENALTIES = (1.0, 0.1, 10.0, 0.01, 0.3, 3.0, 0.03)
+RIDGES = (10.0, 100.0, 1.0, 1e3, 0.1, 30.0, 300.0, 3.0, 1e4)
+FEW_COLUMNS = 512  # a ridge of so many is solved, others are approached
 SMOOTHING = 0.05  # added to every count of naive Bayes
-MOST_STEPS = 200
+MOST_STEPS = 100  # of a fit that has no closed form
 SHARES = 21  # from 0 to 1, that are tried
 LEAST_SKILL = 0.01
 
@@ -117,12 +121,12 @@ class Found:
 def find(
     schema: Schema,
     targets: Mapping[str, Target],
-    batches: Callable[[], Iterable[tuple[np.ndarray, Batch]]],
+    batches: Callable[[int], Iterable[tuple[np.ndarray, Batch]]],
 ) -> Wide | None:
     """The linear models of the targets that have one, from train rows; None where nothing foretells any.
 
-    `batches`: each time anew the train rows, with a number for each that rows which belong together share. As it stands
-    a share is that of a map with such a skill beside a model of skill 1.
+    `batches`: train rows, at most so many, with a number for each that rows which belong together share. As it stands a
+    share is that of a map with such a skill beside a model of skill 1.
     """
     probe = Wide(schema.inputs, {})
     outputs = {name: target.foretold for name, target in targets.items() if target.foretold}
@@ -130,8 +134,11 @@ def find(
     if not probe.names or not outputs:
         return None
     for name, terms in probe.columns.items():
-        terms.learn(batch[name] for _, batch in batches())
-    seen = _read(probe, {name: targets[name] for name in outputs}, batches)
+        if terms.counts:
+            terms.learn(batch[name] for _, batch in batches(MOST_ROWS))
+    dense = sum(terms.width for terms in probe.columns.values() if not terms.counts)
+    most = min(MOST_ROWS, MOST_CELLS // max(1, dense))
+    seen = _read(probe, {name: targets[name] for name in outputs}, batches(most))
     found = {name: _fitted(targets[name], seen, name, k) for name, k in outputs.items()}
     found = {name: one for name, one in found.items() if one is not None and one.skill > LEAST_SKILL}
     if not found:
@@ -185,15 +192,13 @@ class _Seen:
     goals: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def _read(
-    wide: Wide, targets: Mapping[str, Target], batches: Callable[[], Iterable[tuple[np.ndarray, Batch]]]
-) -> _Seen:
+def _read(wide: Wide, targets: Mapping[str, Target], batches: Iterable[tuple[np.ndarray, Batch]]) -> _Seen:
     from scipy.sparse import csr_array, hstack, vstack
 
     blocks: dict[str, list[Any]] = {name: [] for name in wide.names}
     goals: dict[str, list[Any]] = {name: [] for name in targets}
     keys = []
-    for key, batch in batches():
+    for key, batch in batches:
         keys.append(key)
         for name, terms in wide.columns.items():
             place, value = (x.numpy() for x in terms(batch[name]))
@@ -212,7 +217,7 @@ def _read(
     dense = [np.concatenate(blocks[name]) for name in kinds[False]]
     counts = [vstack(blocks[name]) for name in kinds[True]]
     return _Seen(
-        np.hstack(dense) if dense else np.zeros((n, 0)),
+        np.hstack(dense).astype(np.float64) if dense else np.zeros((n, 0)),
         hstack(counts).tocsr() if counts else csr_array((n, 0)),
         cast(tuple[np.ndarray, np.ndarray], places),
         np.concatenate(keys),
@@ -230,16 +235,18 @@ def _fitted(target: Target, seen: _Seen, name: str, k: int) -> Found | None:
     """The map of one target; None where too few rows have it."""
     goals, there = seen.goals[name]
     rows = np.flatnonzero(there)
-    wide = max(1, seen.dense.shape[1] * (k if goals.ndim == 1 else 1))
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[: max(1, MOST_CELLS // wide)])
+    changing = np.flatnonzero(seen.dense.min(0, initial=np.inf) < seen.dense.max(0, initial=-np.inf))
+    each = max(1, len(changing) * (k * MOST_STEPS if goals.ndim == 1 else min(len(changing), 2 * MOST_STEPS)))
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[: MOST_WORK // ((FOLDS + 1) * each)])
+    tries = max(1, (MOST_WORK // max(1, each * len(rows)) - 1) // FOLDS)
     held = _folds(seen.keys[rows])
     if len(held) < FOLDS or (goals.ndim == 1 and len(np.unique(goals[rows])) < 2):
         return None
-    dense, counts = seen.dense[rows], seen.counts[rows]
+    dense, counts = seen.dense[np.ix_(rows, changing)], seen.counts[rows]
     fit = _classes if goals.ndim == 1 else _values
-    found = fit(dense, counts, goals[rows], held, k)
+    found = fit(dense, counts, goals[rows], held, k, tries)
     weight = np.zeros((sum(map(len, seen.places)), k))
-    for place, part in zip(seen.places, found.weight, strict=True):
+    for place, part in zip((seen.places[0][changing], seen.places[1]), found.weight, strict=True):
         weight[place] = part
     return Found(weight, found.bias, found.skill)
 
@@ -260,12 +267,12 @@ class _Parts:
     skill: float
 
 
-def _classes(dense: np.ndarray, counts: Any, goals: np.ndarray, held: list[np.ndarray], k: int) -> _Parts:
+def _classes(dense: np.ndarray, counts: Any, goals: np.ndarray, held: list[np.ndarray], k: int, tries: int) -> _Parts:
     """Logits: the sum of both models', each scaled as fits the rows that it has not seen."""
     parts = [np.zeros((dense.shape[1], k)), np.zeros((counts.shape[1], k))]
     biases, unseen, used = [], [], []
     if dense.shape[1]:
-        penalty, logits = _best_logistic(dense, goals, held, k)
+        penalty, logits = _best_logistic(dense, goals, held, k, PENALTIES[:tries])
         weight, bias = _logistic(dense, goals, k, penalty)
         parts[0], biases, unseen, used = weight, [bias], [logits], [0]
     if counts.shape[1]:
@@ -305,10 +312,12 @@ def _log_sum(logits: np.ndarray) -> np.ndarray:
     return most + np.log(np.exp(logits - most).sum(1, keepdims=True))
 
 
-def _best_logistic(columns: np.ndarray, goals: np.ndarray, held: list[np.ndarray], k: int) -> tuple[float, np.ndarray]:
+def _best_logistic(
+    columns: np.ndarray, goals: np.ndarray, held: list[np.ndarray], k: int, penalties: Sequence[float]
+) -> tuple[float, np.ndarray]:
     """The penalty of the least cross-entropy in rows that were held out, and the logits of these."""
-    best, least, kept = PENALTIES[0], np.inf, np.zeros((len(goals), k))
-    for penalty in PENALTIES:
+    best, least, kept = penalties[0], np.inf, np.zeros((len(goals), k))
+    for penalty in penalties:
         logits = np.zeros((len(goals), k))
         for rows in held:
             weight, bias = _logistic(columns[~rows], goals[~rows], k, penalty)
@@ -353,13 +362,13 @@ def _bayes(counts: Any, goals: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarr
     return np.log(total / total.sum(1, keepdims=True)).T, np.log((n + 1) / (n.sum() + k))
 
 
-def _values(dense: np.ndarray, counts: Any, goals: np.ndarray, held: list[np.ndarray], k: int) -> _Parts:
+def _values(dense: np.ndarray, counts: Any, goals: np.ndarray, held: list[np.ndarray], k: int, tries: int) -> _Parts:
     """Ridge regression of all columns (Hoerl and Kennard 1970)."""
     from scipy.sparse import csr_array, hstack
 
     columns = hstack([csr_array(dense), counts]).tocsr() if counts.shape[1] else dense
     best, least = RIDGES[0], np.inf
-    for penalty in RIDGES:
+    for penalty in RIDGES[:tries]:
         wrong = 0.0
         for rows in held:
             weight, bias = _ridge(columns[~rows], goals[~rows], penalty)
@@ -375,5 +384,6 @@ def _values(dense: np.ndarray, counts: Any, goals: np.ndarray, held: list[np.nda
 def _ridge(columns: Any, goals: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.linear_model import Ridge
 
-    model = Ridge(alpha=penalty, max_iter=MOST_STEPS, tol=1e-3).fit(columns, goals)
+    solver = "auto" if columns.shape[1] <= FEW_COLUMNS else "sparse_cg"
+    model = Ridge(alpha=penalty, max_iter=MOST_STEPS, tol=1e-3, solver=solver).fit(columns, goals)
     return np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)

@@ -28,7 +28,7 @@ class Terms(nn.Module, ABC):
         self.width = width
 
     def learn(self, parts: Iterable[Part]) -> None:
-        """Sees the train rows once, before any other use; as it stands, there is nothing to learn."""
+        """Sees train rows once, before any other use, where it `counts`; as it stands, there is nothing to learn."""
 
     @abstractmethod
     def forward(self, part: Part) -> tuple[Int[Tensor, "b t"], Float[Tensor, "b t"]]:

@@ -36,7 +36,6 @@ from perceivers.wide import Wide, find, weigh
 
 DEFAULT_MINUTES = 10.0
 BEGIN_ROWS, BEGIN_BATCH = 5_000, 64
-WIDE_ROWS = 20_000  # at most, from which linear models are found
 FEW_STEPS = 50  # with fewer, a person is told
 NO_ROOM = "note: half of the memory does not hold a step of {}: checkpointing is on, and a step takes longer"
 
@@ -253,16 +252,15 @@ def _begin(model: Model, data: Data) -> None:
 
 
 def _wide(model: Model, data: Data, resolved: Config) -> Wide | None:
-    """The linear models beside the Perceiver, from rows that are learned from, at equal distances."""
+    """The linear models beside the Perceiver, from rows that are learned from."""
     if not resolved.training.wide:
         return None
     ids = np.sort(fitting.training_rows(data, resolved))
-    ids = ids[:: -(-len(ids) // WIDE_ROWS)]
     group = data.schema.split.group
     key = np.arange(len(data.rows)) if group is None else data.table.frame[group].rank("dense").fill_null(0).to_numpy()
 
-    def batches() -> Iterator[tuple[np.ndarray, Batch]]:
-        for owners, batch in evaluation_batches(data.rows, ids, BEGIN_BATCH):
+    def batches(most: int) -> Iterator[tuple[np.ndarray, Batch]]:
+        for owners, batch in evaluation_batches(data.rows, ids[:: -(-len(ids) // max(1, most))], BEGIN_BATCH):
             yield key[owners], batch
 
     return find(data.schema, {field.name: target for field, target in model.asked}, batches)
