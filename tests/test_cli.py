@@ -1,6 +1,7 @@
 """The commands as a user runs them: results, exit codes, and one clear line for what cannot be used."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
+from perceivers import cli
 from perceivers.cli import app
 from perceivers.errors import BadInput
 
@@ -260,3 +262,14 @@ def test_an_own_run_is_not_exported_to_the_hub_format(wine):
     with pytest.raises(BadInput):
         call("export", wine / "run", "--out", wine / "hub")
     assert not (wine / "hub").exists()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
+def test_commands_ask_for_large_pages_unless_told_otherwise(monkeypatch, given, expected):
+    monkeypatch.setenv(cli.LARGE_PAGES, given or "")
+    if given is None:
+        monkeypatch.delenv(cli.LARGE_PAGES)
+    monkeypatch.setattr("sys.argv", ["perceivers", "--version"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert os.environ[cli.LARGE_PAGES] == expected
