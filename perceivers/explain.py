@@ -39,6 +39,7 @@ ATTENTION = (
     "attention: rollout of decode × process × encode, the mean over heads and over the answer's queries, summed over "
     "what the field gives; it says where the model looks, not what changes the answer"
 )
+LINEAR = "linear part: {share:.0%} of the prediction is a linear model's, which attention does not show"
 SHARE = (
     "share of the answer: |Shapley value| of the field over their sum, from the change of {what} when fields are "
     "made missing"
@@ -294,12 +295,15 @@ def average(explanations: list[Explanation]) -> Average:
 def method(model: Model, target: Field) -> dict[str, str]:
     """The formulas in words, with what was done for this many fields."""
     count = len(model.schema.inputs)
+    attention = {"attention": ATTENTION}
+    if model.wide is not None and target.name in model.wide.outputs:
+        attention["linear"] = LINEAR.format(share=float(model.wide.of_target[target.name].share))
     if count == 1:  # it has the whole answer, and was never missing in training
-        return {"attention": ATTENTION}
+        return attention
     examined, sets = scope(count)
     how = f"exact: all {2**count} sets of the {count} fields"
     if count > EXACT:
         how = f"estimated from about {sets} sets of fields along seeded random orders"
     if count > examined:
         how += f"; of the {examined} fields with the most attention alone"
-    return {"share": f"{SHARE.format(what=modality(target).evidence_name)} ({how})", "attention": ATTENTION}
+    return {"share": f"{SHARE.format(what=modality(target).evidence_name)} ({how})", **attention}

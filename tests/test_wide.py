@@ -227,6 +227,7 @@ def test_words_decide_beside_the_perceiver():
     assert float(model.model.wide.of_target["mood"].share) > 0.5  # two steps of the Perceiver say nothing
     report = (model.folder / "report.html").read_text()
     assert "that of a linear model of text" in report
+    assert re.search(r"Linear part: \d+% of the prediction is a linear model", report)
 
 
 def test_a_forged_number_of_answers_is_refused(tmp_path):

@@ -71,6 +71,7 @@ def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str
         "examples": examples,
         "drawings": [*drawn[:2], *drawn[-1:]] if len(drawn) > GLANCED else drawn,
         "method": sentences(result.method),
+        "linear": result.method.get("linear", ""),
     }
 
 
