@@ -156,6 +156,11 @@ def reorder(*arrays: Tensor) -> bool:
     )
 
 
+def fold(*arrays: Tensor) -> bool:
+    """Whether layers may be multiplied with each other before they see these: as `reorder`, for inference."""
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and reorder(*arrays)
+
+
 def linear(x: Float[Tensor, "*s c"], layer: nn.Linear, activation: nn.Module | None = None) -> Float[Tensor, "*s d"]:
     """A linear layer, and the activation behind it, by the kernel that fits the size. `x` is cast to the weights."""
     return _product(x, layer.weight, layer.bias, activation)
@@ -166,7 +171,7 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
     but where it has fewer rows than the weights, which are copied for that.
     """
     weights = [layer.weight for layer in layers]
-    kind, widths = _kind(x, weights[0]), [len(weight) for weight in weights]
+    kind, widths = kind_of(x, weights[0]), [len(weight) for weight in weights]
     few = _rows(x) < sum(widths)
     if _mode != "process":
         return _apart(x, layers) if few else _joined(x, layers, _product)
@@ -238,7 +243,7 @@ def attention_weights(
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
-    kind = _kind(x, weight)
+    kind = kind_of(x, weight)
     if why := _unsuited(x.numel() * len(weight), kind, x, weight):
         _note(f"product {_rows(x)}×{x.shape[-1]}→{len(weight)}", "plain", why)
         return _plain_product(_cast(x, weight), weight, bias, activation)
@@ -270,7 +275,7 @@ def _joined(x: Tensor, layers: Sequence[nn.Linear], product: Callable[..., Tenso
     return product(x, weight, bias, None).split([layer.out_features for layer in layers], dim=-1)
 
 
-def _kind(x: Tensor, weight: Tensor) -> torch.dtype:
+def kind_of(x: Tensor, weight: Tensor) -> torch.dtype:
     """The type in which a product is computed."""
     place = x.device.type
     return torch.get_autocast_dtype(place) if not x.is_meta and torch.is_autocast_enabled(place) else weight.dtype
@@ -293,9 +298,9 @@ def _plain_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Modul
 def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
     """A product of oneDNN on the plain weights, the bias and without gradients GELU fused."""
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
-        y = _Product.apply(x, weight, bias, _kind(x, weight))
+        y = _Product.apply(x, weight, bias, kind_of(x, weight))
         return y if activation is None else activation(y)
-    x, weight, bias = (array.to(_kind(x, weight)) for array in (x, weight, bias))
+    x, weight, bias = (array.to(kind_of(x, weight)) for array in (x, weight, bias))
     if isinstance(activation, nn.GELU):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], activation.approximate)
     y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
