@@ -100,15 +100,25 @@ def test_every_product_is_the_layer(sizes, kernel, activation, dtype):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 20), min_size=6, max_size=6), st.sampled_from(list(kernels.ATTENTIONS)), st.booleans())
+@given(
+    st.lists(st.integers(1, 20), min_size=6, max_size=6),
+    st.sampled_from(list(kernels.ATTENTIONS)),
+    st.booleans(),
+    st.booleans(),
+)
 @torch.no_grad()
-def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked):
+def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked, small):
     torch.manual_seed(sum(sizes))
     b, h, n, m, k, v = sizes
     arrays = torch.randn(b, h, n, k), torch.randn(b, h, m, k), torch.randn(b, h, m, v)
     mask = torch.rand(b, n, m) < 0.5 if masked else None
     expected = kernels.attention_weights(arrays[0], arrays[1], mask) @ arrays[2]
-    torch.testing.assert_close(kernels.ATTENTIONS[kernel](*arrays, mask), expected, rtol=0, atol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:  # several blocks, the last ones not whole
+            patch.setattr(kernels, "BLOCK_QUERIES", 3)
+            patch.setattr(kernels, "BLOCK_KEYS", 4)
+        found = kernels.ATTENTIONS[kernel](*arrays, mask)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
