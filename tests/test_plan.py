@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import perceivers as pv
 from perceivers import published
 from perceivers.cli import main
-from perceivers.core import kernels
+from perceivers.core import kernels, trials
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.plan import check, page, prediction, probe, training
 from perceivers.plan.trace import Trace, bytes_of, hollow
@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """No seconds are tried."""
     monkeypatch.setattr(probe, "_seconds", lambda _: 1e-6)
     monkeypatch.setattr(training, "seconds", lambda _, choice: {"float32": 2.0, "bf16": 1.0}[choice[0]])
-    monkeypatch.setattr(kernels, "_chosen", {})
+    monkeypatch.setattr(trials, "_chosen", {})
 
 
 def asked(config):
