@@ -167,9 +167,9 @@ class Residual(nn.Module):
         self.rate = rate
 
     def forward(self, x: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        if not self.training or self.rate == 0:  # a copy of another type is nobody else's: no third array is made
+            return x + branch if branch.dtype == x.dtype else branch.to(x.dtype).add_(x)
         branch = branch.to(x.dtype)
-        if not self.training or self.rate == 0:
-            return x + branch
         kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.rate
         return torch.addcmul(x, branch, (kept / (1 - self.rate)).to(x.dtype))
 
