@@ -129,6 +129,20 @@ def test_a_residual_drops_whole_rows_of_its_branch_and_keeps_the_mean():
         assert torch.equal(whole, torch.ones_like(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_residual_changes_neither_of_its_arrays_and_learns(dtype):
+    x, branch = torch.randn(B, N, D, requires_grad=True), torch.randn(B, N, D).to(dtype).requires_grad_()
+    before = x.detach().clone(), branch.detach().clone()
+    added = Residual(0.0)(x, branch)
+    assert torch.equal(added, before[0] + before[1].float())
+    assert torch.equal(x, before[0])
+    assert torch.equal(branch, before[1])
+    slope = torch.randn_like(added)
+    found = torch.autograd.grad(added, (x, branch), slope)
+    assert torch.equal(found[0], slope)
+    assert torch.equal(found[1], slope.to(dtype))
+
+
 def test_a_width_that_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="qk_channels=11 cannot be divided among 2 heads"):
         Attention(D, num_heads=2)

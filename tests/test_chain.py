@@ -35,9 +35,10 @@ def test_every_order_is_the_same_function(sizes):
     with kernels.plain():
         expected = module(q, kv)
     for logits, pooled in itertools.product(ORDERS, ORDERS):
-        queries, keys = chain.keys(logits, q, kv, module.to_q, module.to_k)
+        queries = chain.queries(logits, q, module.to_q, module.to_k)
+        keys = chain.keys(logits, kv, module.to_q, module.to_k)
         weights = kernels.attention_weights(queries[:, None], keys[:, None])[:, 0]
-        found = weights @ chain.values(pooled, kv, module.to_v, module.output, kv.dtype)
+        found = weights @ chain.values(pooled, kv, module.to_v, module.output)
         found = chain.finish(pooled, found, module.to_v, module.output)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 

@@ -7,7 +7,7 @@ import torch
 
 from perceivers import published
 from perceivers.commands.computing import computing
-from perceivers.core import kernels
+from perceivers.core import kernels, trials
 from perceivers.jobs import job
 
 NAME = "deepmind/vision-perceiver-fourier"
@@ -16,8 +16,8 @@ NAME = "deepmind/vision-perceiver-fourier"
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Nothing was tried yet, and all products are worth it."""
-    monkeypatch.setattr(kernels, "_chosen", {})
-    monkeypatch.setattr(kernels, "_tried", {})
+    monkeypatch.setattr(trials, "_chosen", {})
+    monkeypatch.setattr(trials, "_tried", {})
     monkeypatch.setattr(kernels, "SMALL_PRODUCT", 1)
     monkeypatch.setattr(kernels, "SMALL_ATTENTION", 1)
 

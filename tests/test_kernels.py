@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
 from torch.utils.flop_counter import FlopCounterMode
 
-from perceivers.core import kernels
+from perceivers.core import attentions, kernels, trials
 
 B, H, N, M, K, V = 2, 3, 5, 7, 4, 6
 
@@ -67,7 +67,7 @@ def test_bfloat16_adds_up_in_float32():
 @pytest.fixture
 def fresh(monkeypatch):
     """No choice made yet, and sizes that are worth one."""
-    monkeypatch.setattr(kernels, "_chosen", {})
+    monkeypatch.setattr(trials, "_chosen", {})
     monkeypatch.setattr(kernels, "SMALL_PRODUCT", 1)
     monkeypatch.setattr(kernels, "SMALL_ATTENTION", 1)
 
@@ -75,8 +75,8 @@ def fresh(monkeypatch):
 def tries(monkeypatch):
     """The kernels that a probe ran, in order."""
     ran = []
-    seconds = kernels._seconds
-    monkeypatch.setattr(kernels, "_seconds", lambda kernel, arguments: ran.append(kernel) or seconds(kernel, arguments))
+    seconds = trials._seconds
+    monkeypatch.setattr(trials, "_seconds", lambda kernel, arguments: ran.append(kernel) or seconds(kernel, arguments))
     return ran
 
 
@@ -100,28 +100,38 @@ def test_every_product_is_the_layer(sizes, kernel, activation, dtype):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 20), min_size=6, max_size=6), st.sampled_from(list(kernels.ATTENTIONS)), st.booleans())
+@given(
+    st.lists(st.integers(1, 20), min_size=6, max_size=6),
+    st.sampled_from(list(kernels.ATTENTIONS)),
+    st.booleans(),
+    st.booleans(),
+)
 @torch.no_grad()
-def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked):
+def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked, small):
     torch.manual_seed(sum(sizes))
     b, h, n, m, k, v = sizes
     arrays = torch.randn(b, h, n, k), torch.randn(b, h, m, k), torch.randn(b, h, m, v)
     mask = torch.rand(b, n, m) < 0.5 if masked else None
     expected = kernels.attention_weights(arrays[0], arrays[1], mask) @ arrays[2]
-    torch.testing.assert_close(kernels.ATTENTIONS[kernel](*arrays, mask), expected, rtol=0, atol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:  # several blocks, the last ones not whole
+            patch.setattr(attentions, "BLOCK_QUERIES", 3)
+            patch.setattr(attentions, "BLOCK_KEYS", 4)
+        found = kernels.ATTENTIONS[kernel](*arrays, mask)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
 def test_a_shape_is_tried_once_and_its_kernel_recorded(fresh, monkeypatch):
     ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)
     kernels.linear(x, layer)
-    assert len(ran) == len(kernels.PRODUCTS) * (kernels.TRIALS + 1)
+    assert len(ran) == len(kernels.PRODUCTS) * (trials.TRIALS + 1)
     assert kernels.record().keys() == {f"product float32 {M}×{K}→{V}"}
     kernels.linear(x, layer)
     q, k, v = (torch.randn(B, H, size, width) for size, width in ((N, K), (M, K), (M, V)))
     kernels.attend(q, k, v)
     kernels.attend(q, k, v)
-    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.ATTENTIONS)) * (kernels.TRIALS + 1)
+    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.ATTENTIONS)) * (trials.TRIALS + 1)
     assert len(kernels.record()) == 2
     for _ in range(2):
         kernels.project(x, [layer, nn.Linear(K, H)])
@@ -182,7 +192,7 @@ def test_a_probe_tries_with_gradients_and_a_record_is_taken_without_a_try(fresh,
     with kernels.probing() as chosen:
         kernels.linear(x, layer).sum().backward()
         kernels.attend(q, k, v).sum().backward()
-    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.LEARNING_ATTENTIONS)) * (kernels.TRIALS + 1)
+    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.LEARNING_ATTENTIONS)) * (trials.TRIALS + 1)
     assert chosen.keys() == {f"product float32 {M}×{K}→{V}", f"attention float32 {B}×{H}×{N}×{M}×{K}→{V}"}
     assert kernels.record() == {}, "what a run tries is no choice of its process"
     used, kernel = [], kernels.PRODUCTS["onednn"]
@@ -226,8 +236,8 @@ def test_where_nothing_may_be_chosen_the_layer_itself_is_asked(reason, fresh, mo
 @torch.no_grad()
 @pytest.mark.parametrize("mode", [FakeTensorMode, partial(FlopCounterMode, display=False)])
 def test_kernels_are_tried_with_values_whatever_looks_on(mode, fresh, monkeypatch):
-    given, seconds, tracing = [], kernels._seconds, mode()
-    monkeypatch.setattr(kernels, "_seconds", lambda kernel, a: given.extend(a) or seconds(kernel, a))
+    given, seconds, tracing = [], trials._seconds, mode()
+    monkeypatch.setattr(trials, "_seconds", lambda kernel, a: given.extend(a) or seconds(kernel, a))
     with tracing:
         layers, x = [nn.Linear(K, V), nn.Linear(K, H)], torch.randn(M, K)
         q, k, v = (torch.randn(B, H, size, width) for size, width in ((N, K), (M, K), (M, V)))

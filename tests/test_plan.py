@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import perceivers as pv
 from perceivers import published
 from perceivers.cli import main
-from perceivers.core import kernels
+from perceivers.core import kernels, trials
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.plan import check, page, prediction, probe, training
 from perceivers.plan.trace import Trace, bytes_of, hollow
@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """No seconds are tried."""
     monkeypatch.setattr(probe, "_seconds", lambda _: 1e-6)
     monkeypatch.setattr(training, "seconds", lambda _, choice: {"float32": 2.0, "bf16": 1.0}[choice[0]])
-    monkeypatch.setattr(kernels, "_chosen", {})
+    monkeypatch.setattr(trials, "_chosen", {})
 
 
 def asked(config):
@@ -108,7 +108,7 @@ def test_a_plan_of_a_plain_step_takes_plain_kernels(monkeypatch):
 def test_a_prediction_is_counted_by_stage_whatever_kernels_are_taken(name):
     model = published.untrained(name)
     given, numbers = example(model.sizes), model.sizes.perceiver
-    chunks = {"chunks": 3} if "multimodal" in name else {}
+    chunks = {"chunks": 1} if "multimodal" in name else {}  # of pixels
     with FlopCounterMode(display=False) as counter, kernels.plain():
         model(*given, **chunks)
     call = prediction.Asked(name, model, numbers, given, 1, lambda model, given: model(*given, **chunks))
@@ -116,7 +116,7 @@ def test_a_prediction_is_counted_by_stage_whatever_kernels_are_taken(name):
     assert sum(plan.flop.values()) == counter.get_total_flops()
     assert plan.flop["encode"] == encode_flops(numbers, 1, plan.inputs)
     assert plan.flop["process"] == process_flops(numbers, 1)
-    calls = chunks.get("chunks", 1)  # each projects the latents anew
+    calls = 2 if chunks else 1  # pixels, then sound and the label: each projects the latents
     assert plan.flop["decode"] == decode_flops(numbers, 1, plan.queries) + (calls - 1) * decode_flops(numbers, 1, 0)
     assert plan.flop["inputs and heads"] >= 0
     assert plan.decisions

@@ -257,7 +257,6 @@ def test_a_clip_is_reconstructed():
 @torch.no_grad()
 @pytest.mark.parametrize("chunks", [1, 7, 100])
 def test_a_clip_is_encoded_once_however_it_is_decoded(chunks):
-    """100 chunks are more than there are patches of sound: some chunks ask for pixels alone."""
     model = load_original(GOLDENS / "video_autoencoding.pickle", REDUCED["video_autoencoding"])
     calls = []
     model.perceiver.encoder.register_forward_hook(lambda *_: calls.append(1))

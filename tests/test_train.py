@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from perceivers import files
-from perceivers.core import kernels
+from perceivers.core import kernels, trials
 from perceivers.data import infer, sources
 from perceivers.data.batches import TrainingBatches
 from perceivers.errors import BadInput, Failed, Stopped
@@ -46,7 +46,7 @@ def test_no_kernel_is_chosen_by_the_clock(tmp_path, monkeypatch, through):
 def test_kernels_of_a_probe_are_in_the_run_and_taken_again_when_it_goes_on(tmp_path, monkeypatch):
     """With minutes, the probe decides once: a run that is stopped ends with the bits of one that is not."""
     monkeypatch.setattr(kernels, "SMALL_PRODUCT", 0)
-    monkeypatch.setattr(kernels, "_seconds", lambda kernel, _: float(kernel is not kernels.PRODUCTS["onednn"]))
+    monkeypatch.setattr(trials, "_seconds", lambda kernel, _: float(kernel is not kernels.PRODUCTS["onednn"]))
     plans = []
 
     def plan(model, data, config, deadline):

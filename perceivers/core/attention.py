@@ -112,9 +112,10 @@ class Attention(nn.Module):
         inputs_kv: Float[Tensor, "b m c"],
         mask: Bool[Tensor, "b #n m"] | None,
     ) -> Float[Tensor, "b n e"]:
-        q, k = chain.keys(logits, inputs_q, inputs_kv, self.to_q, self.to_k)
+        q = chain.queries(logits, inputs_q, self.to_q, self.to_k)
+        k = chain.keys(logits, inputs_kv, self.to_q, self.to_k)
         read = k if logits == "inputs" else inputs_kv  # which is cast once
-        values = chain.values(pooled, read, self.to_v, self.output, k.dtype)
+        values = chain.values(pooled, read, self.to_v, self.output)
         found = self.pool(*(x.unsqueeze(1) for x in (q.expand(len(k), -1, -1), k, values)), mask)
         blind = None if mask is None else ~mask.any(-1, keepdim=True)
         return chain.finish(pooled, found.squeeze(1), self.to_v, self.output, blind)
@@ -166,9 +167,9 @@ class Residual(nn.Module):
         self.rate = rate
 
     def forward(self, x: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        if not self.training or self.rate == 0:  # a copy of another type is nobody else's: no third array is made
+            return x + branch if branch.dtype == x.dtype else branch.to(x.dtype).add_(x)
         branch = branch.to(x.dtype)
-        if not self.training or self.rate == 0:
-            return x + branch
         kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.rate
         return torch.addcmul(x, branch, (kept / (1 - self.rate)).to(x.dtype))
 

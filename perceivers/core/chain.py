@@ -55,29 +55,34 @@ def pooled_costs(s: Sizes) -> dict[Order, int]:
     }
 
 
-def keys(
-    order: Order, inputs_q: Float[Tensor, "a n d"], inputs_kv: Float[Tensor, "b m c"], to_q: nn.Linear, to_k: nn.Linear
-) -> tuple[Float[Tensor, "a n x"], Float[Tensor, "b m x"]]:
-    """What queries and keys are in an order: their products over √x are the logits, up to what a softmax drops."""
-    width = len(to_q.weight)
-    if order == "inputs":  # the keys' bias adds the same to all of a query's logits
-        q = kernels.linear(inputs_q, to_q) @ to_k.weight
-        return q * (q.shape[-1] / width) ** 0.5, inputs_kv.to(q.dtype)
+def queries(order: Order, inputs_q: Float[Tensor, "a n d"], to_q: nn.Linear, to_k: nn.Linear) -> Float[Tensor, "a n x"]:
+    """What queries are in an order: their products with `keys` over √x are the logits, up to what a softmax drops."""
+    if order == "queries":
+        return pad(inputs_q.to(kernels.kind_of(inputs_q, to_q.weight)), (0, 1), value=1.0)
+    q = kernels.linear(inputs_q, to_q)
+    if order == "plain":
+        return q
+    q = q @ to_k.weight  # the keys' bias adds the same to all of a query's logits
+    return q * (q.shape[-1] / len(to_q.weight)) ** 0.5
+
+
+def keys(order: Order, inputs_kv: Float[Tensor, "b m c"], to_q: nn.Linear, to_k: nn.Linear) -> Float[Tensor, "b m x"]:
+    """What keys are in an order: see `queries`."""
+    if order == "inputs":
+        return inputs_kv.to(kernels.kind_of(inputs_kv, to_k.weight))
     k = kernels.linear(inputs_kv, to_k)
     if order == "plain":
-        return kernels.linear(inputs_q, to_q), k
+        return k
     both = k @ torch.cat([to_q.weight, to_q.bias[:, None]], dim=1)
-    return pad(inputs_q.to(k.dtype), (0, 1), value=1.0), both * (both.shape[-1] / width) ** 0.5
+    return both * (both.shape[-1] / len(to_q.weight)) ** 0.5
 
 
 def values(
-    order: Order, inputs_kv: Float[Tensor, "b m c"], to_v: nn.Linear, output: nn.Linear, kind: torch.dtype
+    order: Order, inputs_kv: Float[Tensor, "b m c"], to_v: nn.Linear, output: nn.Linear
 ) -> Float[Tensor, "b m x"]:
-    """What the softmax pools in an order, in the type of the keys, `kind`. Its weights sum to one, so biases may come
-    before or behind.
-    """
+    """What the softmax pools in an order. Its weights sum to one, so biases may come before or behind."""
     if order == "inputs":
-        return inputs_kv.to(kind)
+        return inputs_kv.to(kernels.kind_of(inputs_kv, to_v.weight))
     projected = kernels.linear(inputs_kv, to_v)
     return projected if order == "plain" else kernels.linear(projected, output)
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 Features = Float[Tensor, "b m f"]
-Positions = Float[Tensor, "m p"] | Float[Tensor, "b m p"]
+Positions = Float[Tensor, "#m p"] | Float[Tensor, "b m p"]
 Array = Float[Tensor, "b m c"] | tuple[Features, Positions]
 Mask = Bool[Tensor, "b m"] | None
 
@@ -91,12 +91,14 @@ class Adapted:
 
 
 def join(array: Array) -> Float[Tensor, "b m c"]:
-    """Features and positions as one array, in this order along c. Positions (m p) hold for every row."""
+    """Features and positions as one array, in this order along c. Positions (m p) hold for every row, and those of
+    one element (1 p) for every element.
+    """
     if isinstance(array, Tensor):
         return array
     features, positions = array
     if positions.ndim == 2:
-        positions = positions.expand(len(features), -1, -1)
+        positions = positions.expand(*features.shape[:2], -1)
     return torch.cat([features, positions.to(features.dtype)], dim=-1)
 
 
@@ -112,29 +114,32 @@ def once(chunks: Iterable[tuple[Array, Mask]]) -> Iterator[tuple[Float[Tensor, "
         raise ValueError("the inputs have no chunks: give at least one")
 
 
-def pieces(chunks: Chunks) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
-    """Each piece as one array with its mask. Raises ValueError where they do not fit each other or `shape`."""
+def pieces(chunks: Chunks) -> Iterator[tuple[Array, Mask]]:
+    """Each piece, as it came, with its mask. Raises ValueError where they do not fit each other or `shape`."""
     if not len(chunks):
         raise ValueError("the inputs have no chunks: give at least one")
     b, m, c = chunks.shape
     found, kind = 0, None
     for i in range(len(chunks)):
         raw, mask = chunks.chunk(i)
-        array = join(raw)
-        _check(i, array, mask, (b, c), "`shape` says", kind or array.dtype)
-        if array.requires_grad and not isinstance(chunks, Learned):
+        array, *rest = (raw,) if isinstance(raw, Tensor) else raw
+        _check(i, array, mask, (b, c), "`shape` says", kind or array.dtype, *rest)
+        if any(part.requires_grad for part in (array, *rest)) and not isinstance(chunks, Learned):
             raise ValueError(f"chunk {i} asks for gradients, which chunks do not pass on: wrap its module in `Adapted`")
         found, kind = found + array.shape[1], array.dtype
-        yield array, mask
+        yield raw, mask
     if found != m:
         raise ValueError(f"the chunks make {(b, found, c)}, but `shape` says {(b, m, c)}")
 
 
-def _check(i: int, array: Tensor, mask: Mask, sizes: tuple[int, int], said: str, kind: torch.dtype) -> None:
-    """Raises ValueError where a chunk has other rows, channels or numbers than those that it goes with."""
+def _check(
+    i: int, array: Tensor, mask: Mask, sizes: tuple[int, int], said: str, kind: torch.dtype, *rest: Tensor
+) -> None:
+    """Raises ValueError where a chunk, with the `rest` of its channels, does not fit those that it goes with."""
     b, c = sizes
-    if array.ndim != 3 or (array.shape[0], array.shape[2]) != (b, c):
-        raise ValueError(f"chunk {i} is {tuple(array.shape)}, but {said} ({b}, …, {c})")
+    shape = *array.shape[:-1], sum(part.shape[-1] for part in (array, *rest))
+    if len(shape) != 3 or (shape[0], shape[2]) != (b, c):
+        raise ValueError(f"chunk {i} is {shape}, but {said} ({b}, …, {c})")
     if array.dtype != kind:
         raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
     if mask is not None and mask.shape != array.shape[:2]:

@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from perceivers.core import streaming
 from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
-from perceivers.core.inputs import Array, Chunks, Mask, join
+from perceivers.core.inputs import Array, Chunks, Mask
 from perceivers.core.positions import LearnedArray
+from perceivers.core.reader import answering
 
 
 class PerceiverIO(nn.Module):
@@ -62,18 +63,26 @@ class PerceiverIO(nn.Module):
         return latents
 
     def decode(
-        self, latents: Float[Tensor, "b n d"], queries: Array | Chunks, mask: Bool[Tensor, "b o"] | None = None
+        self,
+        latents: Float[Tensor, "b n d"],
+        queries: Array | Chunks,
+        mask: Bool[Tensor, "b o"] | None = None,
+        layers: Sequence[nn.Linear] = (),
     ) -> Float[Tensor, "b o e"]:
-        """Each query reads the latents: one output for each. A query where `mask` is False sees none of them."""
+        """Each query reads the latents: one output for each. A query where `mask` is False sees none of them.
+
+        Linear `layers` that outputs go through are best given here, where they may be taken together with the decoder.
+        """
 
         def see(mask: Mask) -> Bool[Tensor, "b o n"] | None:
             return None if mask is None else repeat(mask, "b o -> b o n", n=latents.shape[1])
 
         if isinstance(queries, Tensor | tuple):
-            return self.decoder(join(queries), latents, see(mask))
+            size = (queries if isinstance(queries, Tensor) else queries[0]).shape[1]
+            return answering(self.decoder, latents, (queries, mask), size, layers)(queries, see(mask))
         if mask is not None:
             raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
-        return streaming.ask(self.decoder, latents, queries, see)
+        return streaming.ask(self.decoder, latents, queries, see, layers)
 
     def forward(
         self, inputs: Array | Chunks | Iterable, queries: Array | Chunks, mask: Mask = None

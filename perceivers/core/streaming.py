@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perceivers.core.attention import CrossAttend, DotProduct
 from perceivers.core.inputs import Array, Chunks, Learned, Mask, join, once, pieces
+from perceivers.core.reader import answering
 
 # Keys (b h m k), values (b h m v) and mask of each chunk, in order; the same at every call but for read-once inputs.
 Stream = Callable[[], Iterator[tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"], Mask]]]
@@ -42,16 +43,23 @@ def read(
 
 
 def ask(
-    cross: CrossAttend, latents: Float[Tensor, "b n d"], queries: Chunks, see: Callable[[Mask], Mask]
+    cross: CrossAttend,
+    latents: Float[Tensor, "b n d"],
+    queries: Chunks,
+    see: Callable[[Mask], Mask],
+    layers: Sequence[nn.Linear],
 ) -> Float[Tensor, "b o e"]:
-    """Queries that come in chunks read the latents; in training the backward pass computes each chunk anew."""
-
-    def answer(array: Tensor, mask: Mask) -> Tensor:
+    """Queries that come in chunks read the latents, and what they read goes through `layers`; in training the backward
+    pass computes each chunk anew.
+    """
+    answers, answer = [], None
+    for array, mask in pieces(queries):
+        answer = answer or answering(cross, latents, (array, mask), queries.shape[1], layers)
         if torch.is_grad_enabled():
-            return checkpoint(cross, array, latents, see(mask), use_reentrant=False)
-        return cross(array, latents, see(mask))
-
-    return torch.cat([answer(array, mask) for array, mask in pieces(queries)], dim=1)
+            answers.append(checkpoint(answer, array, see(mask), use_reentrant=False))
+        else:
+            answers.append(answer(array, see(mask)))
+    return torch.cat(answers, dim=1)
 
 
 def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Chunks) -> Float[Tensor, "b n d"]:
@@ -59,7 +67,7 @@ def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Ch
 
     def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
         for array, mask in pieces(inputs):
-            yield *attention.keys_values(cross.kv_norm(array)), mask
+            yield *attention.keys_values(cross.kv_norm(join(array))), mask
 
     def weights() -> list[nn.Parameter]:
         return [p for part in parts for p in part.parameters() if p.requires_grad]

@@ -107,11 +107,11 @@ class Stages:
             self.flop["process"] += process_flops(self.config, len(latents))
             return process(latents)
 
-        def decoded(latents: Tensor, queries: Any, mask: Any = None) -> Tensor:
+        def decoded(latents: Tensor, queries: Any, mask: Any = None, layers: Any = ()) -> Tensor:
             b, asked = _sizes(queries)
             self.queries += asked
             self.flop["decode"] += decode_flops(self.config, b, asked)
-            return decode(latents, queries, mask)
+            return decode(latents, queries, mask, layers)
 
         watched: dict[str, Callable[..., Tensor]] = {"encode": encoded, "process": processed, "decode": decoded}
         vars(perceiver).update(watched)

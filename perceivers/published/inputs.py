@@ -5,6 +5,7 @@ Not concerned with files, crops or tiles (`text.py`, `pictures.py`, `flow.py`, `
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from einops import rearrange, repeat
@@ -18,7 +19,7 @@ from perceivers.published.presets import AutoencoderSizes
 from perceivers.published.stem import Stem
 
 Points = Mapping[str, Int[Tensor, " o"]]
-FeaturesAndPositions = tuple[Float[Tensor, "b m f"], Float[Tensor, "m p"]]
+FeaturesAndPositions = tuple[Float[Tensor, "b m f"], Float[Tensor, "#m p"]]
 
 
 class FourierPositions(nn.Module):
@@ -192,21 +193,37 @@ class ClipQueries(nn.Module):
         self.shapes = {"audio": (sizes.audio_patches,), "image": (sizes.num_frames, *sizes.frame_size)}
         self.label = LearnedArray(1, sizes.label_query_channels)
         widths = {"audio": audio.channels, "image": image.channels, "label": sizes.label_query_channels}
-        width = sizes.perceiver.query_channels
-        self.padded = nn.ModuleDict({name: Padded(channels, width) for name, channels in widths.items()})
+        self.width = sizes.perceiver.query_channels
+        self.padded = nn.ModuleDict({name: Padded(channels, self.width) for name, channels in widths.items()})
 
     def forward(self, batch: int, points: Points) -> Float[Tensor, "b o e"]:
-        like, parts = self.label.array, []
-        for name, shape in self.shapes.items():
-            places = at_points(points[name].to(like.device), shape).to(like.dtype)
-            parts.append(self.positions[name](places).expand(batch, -1, -1))
-        parts.append(self.label(batch))
-        return torch.cat([pad(part) for pad, part in zip(self.padded.values(), parts, strict=True)], dim=1)
+        parts = [join(self.apart(name, batch, points[name])) for name in self.shapes]
+        return torch.cat([*parts, self.padded["label"](self.label(batch))], dim=1)
+
+    def apart(self, name: str, batch: int, points: Int[Tensor, " o"]) -> FeaturesAndPositions:
+        """Queries of `audio` or `image`, and the channels behind them (1 p), which they share."""
+        like, shape = self.label.array, self.shapes[name]
+        places = at_points(points.to(like.device), shape).to(like.dtype)
+        return self.positions[name](places).expand(batch, -1, -1), cast(Padded, self.padded[name]).padding.array
 
     def everything(self) -> Points:
         """All pixels and all patches of sound."""
         device = self.label.array.device
         return {name: torch.arange(math.prod(shape), device=device) for name, shape in self.shapes.items()}
+
+
+class PixelQueries:
+    """The queries of pixels in chunks."""
+
+    def __init__(self, queries: ClipQueries, batch: int, points: Int[Tensor, " o"], chunks: int):
+        self.adapter, self.batch, self.points = queries, batch, points.tensor_split(chunks)
+        self.shape = batch, len(points), queries.width
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def chunk(self, index: int) -> tuple[FeaturesAndPositions, None]:
+        return self.adapter.apart("image", self.batch, self.points[index]), None
 
 
 def at_points(points: Int[Tensor, " o"], shape: Sequence[int]) -> Float[Tensor, "o d"]:

@@ -3,7 +3,7 @@
 Not concerned with weights (`weights.py`) nor with preparing data (`text.py`, `pictures.py`, `flow.py`, `clips.py`).
 """
 
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perceivers.core import kernels
 from perceivers.core.attention import linear
+from perceivers.core.inputs import Array, Chunks
 from perceivers.core.perceiver import PerceiverIO, build
 from perceivers.core.positions import LearnedArray
 from perceivers.published.inputs import (
@@ -22,6 +23,7 @@ from perceivers.published.inputs import (
     LearnedInputs,
     PairInputs,
     PixelInputs,
+    PixelQueries,
     Points,
     StemInputs,
 )
@@ -122,32 +124,34 @@ class Autoencoder(Published[AutoencoderSizes]):
 
     def decode(self, latents: Float[Tensor, "b n d"], points: Points) -> dict[str, Tensor]:
         """`audio` (b samples), `image` (b pixels 3) and `label` (b k) at `points` (see `ClipQueries`)."""
-        outputs = kernels.linear(self.perceiver.decode(latents, self.queries(len(latents), points)), self.output)
-        sizes = [len(points["audio"]), len(points["image"]), 1]
-        audio, image, label = (
-            head(part) for head, part in zip(self.heads.values(), outputs.split(sizes, dim=1), strict=True)
-        )
         return {
-            "audio": rearrange(audio, "b m s -> b (m s)"),
-            "image": image,
-            "label": rearrange(label, "b 1 k -> b k"),
+            "image": self._pixels(latents, self.queries.apart("image", len(latents), points["image"])),
+            **self._sound_and_label(latents, points["audio"]),
+        }
+
+    def _pixels(self, latents: Float[Tensor, "b n d"], queries: Array | Chunks) -> Float[Tensor, "b o 3"]:
+        return self.perceiver.decode(latents, queries, layers=(self.output, cast(nn.Linear, self.heads["image"])))
+
+    def _sound_and_label(self, latents: Float[Tensor, "b n d"], points: Int[Tensor, " m"]) -> dict[str, Tensor]:
+        queries = self.queries(len(latents), {"audio": points, "image": points[:0]})
+        outputs = self.perceiver.decode(latents, queries, layers=(self.output,))
+        return {
+            "audio": rearrange(self.heads["audio"](outputs[:, :-1]), "b m s -> b (m s)"),
+            "label": self.heads["label"](outputs[:, -1]),
         }
 
     def forward(
         self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"], chunks: int = 128
     ) -> dict[str, Tensor]:
-        """`video` (b t 3 h w), `audio` (b s), `label` (b k): encoded once, decoded in `chunks` to save memory."""
+        """`video` (b t 3 h w), `audio` (b s), `label` (b k): encoded once, pixels in `chunks` to save memory."""
         if chunks < 1:
             raise ValueError(f"{chunks} chunks came: give at least 1")
         latents, everything = self.encode(video, audio), self.queries.everything()
-        split = {name: points.tensor_split(chunks) for name, points in everything.items()}
-        parts = [self.decode(latents, {name: pieces[i] for name, pieces in split.items()}) for i in range(chunks)]
+        pixels = self._pixels(latents, PixelQueries(self.queries, len(video), everything["image"], chunks))
         t, (h, w) = self.sizes.num_frames, self.sizes.frame_size
-        pixels = torch.cat([part["image"] for part in parts], dim=1)
         return {
             "video": rearrange(pixels, "b (t h w) c -> b t c h w", t=t, h=h, w=w),
-            "audio": torch.cat([part["audio"] for part in parts], dim=1),
-            "label": parts[-1]["label"],
+            **self._sound_and_label(latents, everything["audio"]),
         }
 
 
