@@ -278,7 +278,12 @@ def _built(config: dict[str, Any], file: Path) -> Model:
         perceiver = PerceiverIOConfig(**config["perceiver"])
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
-        return Model(schema.replace(*rows), perceiver, config["activation"], _outputs(config["wide"], schema, file))
+        model = Model(schema.replace(*rows), perceiver, config["activation"], _outputs(config["wide"], schema, file))
+        if any(
+            target.foretold != k for f, target in model.asked for name, k in config["wide"].items() if f.name == name
+        ):
+            raise BadInput(f"{file}: wide does not fit the targets of the schema: {ANEW}")
+        return model
     except BadInput:
         raise
     except Exception as error:  # sizes that fit nothing can raise anything

@@ -61,7 +61,7 @@ def folds(table: Table, schema: Schema, rows: Rows, k: int, seed: int) -> list[d
     if schema.split.time is not None and schema.split.group is None:
         raise BadInput(f"{table.name}: rows ordered by {schema.split.time!r} are split once, not cross-validated")
     rows = np.sort(np.asarray(rows, dtype=np.int64))
-    units, strata = _units(table, schema, rows), _strata(table, schema, rows)
+    units, strata = units_of(table, schema, rows), _strata(table, schema, rows)
     if k < 2 or units.max() + 1 < k:
         raise BadInput(f"{table.name}: {units.max() + 1} groups of different rows cannot be {k} folds of at least 2")
     fold_of_unit = _fold_of_units(units, strata, k, _keys(units, rows, seed))
@@ -127,7 +127,7 @@ def _drawn(
 
     So a row's part hardly depends on what stands in others. A class of two rows or more has one in train.
     """
-    units, strata = _units(table, schema, rows), _strata(table, schema, rows)
+    units, strata = units_of(table, schema, rows), _strata(table, schema, rows)
     drawn = _groups(table, schema, rows)
     part = _draw(drawn, strata, _keys(drawn, rows, schema.split.seed if seed is None else seed), fractions)
     _, first = np.unique(units, return_index=True)
@@ -203,7 +203,7 @@ def _strata(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
     return _codes(table.frame[labels[0].columns[0]].gather(rows))
 
 
-def _units(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
+def units_of(table: Table, schema: Schema, rows: Rows) -> np.ndarray:
     """0, 1 … by first rows: rows with the same number stay together, for their group or their inputs are the same."""
     same = by_first(_fingerprints(table, schema, rows))
     groups = _groups(table, schema, rows)

@@ -7,6 +7,7 @@ Not concerned with the bytes that the Perceiver reads (`text.py`).
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from perceivers.modalities.text import decode
 
 CHARACTERS = 5  # an n-gram has at most so many
 KEPT = 2**15  # of words, and of n-grams of characters: those in most rows of train
-MOST_BYTES = 2**22  # of train that are read for it
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 INVERSE = np.uint64(pow(int(BASE), -1, 2**64))
 NOTHING = np.iinfo(np.int64).max  # fills up the table
@@ -37,15 +37,13 @@ class TextTerms(Terms):
         self.register_buffer("idf", torch.zeros(self.width))
 
     def learn(self, parts: Iterable[Part]) -> None:
-        found, frequency, rows, read = np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0
+        found, frequency, rows = np.zeros(0, np.int64), np.zeros(0, np.int64), 0
         for part in parts:
-            if read > MOST_BYTES:
-                break
             once = np.concatenate([np.unique(codes) for codes in _codes(part)])
             more, counts = np.unique(once, return_counts=True)
             found, place = np.unique(np.concatenate([found, more]), return_inverse=True)
             frequency = np.bincount(place, np.concatenate([frequency, counts])).astype(np.int64)
-            rows, read = rows + len(part["mask"]), read + int(part["mask"].sum())
+            rows += len(part["mask"])
         order = np.lexsort((found, -frequency))  # those in most rows first
         kept = np.sort(np.concatenate([order[found[order] % 2 == kind][:KEPT] for kind in (0, 1)]))
         idf = np.log((1 + rows) / (1 + frequency[kept])) + 1
@@ -85,6 +83,7 @@ def _codes(part: Part) -> Iterator[Int[np.ndarray, " n"]]:
         yield hashes(decode(row[there]))
 
 
+@lru_cache(maxsize=64)  # explanations ask for the same texts many times
 def hashes(text: str) -> Int[np.ndarray, " n"]:
     """The hashes of the words, of the pairs of neighbouring words, and of 1 to 5 characters within white space, where
     an n-gram may begin or end with one blank. Polynomials modulo 2^64, by differences of their running sums.

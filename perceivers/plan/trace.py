@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from perceivers.modalities.terms import Terms
+
 
 class Array(NamedTuple):
     """What stands for a tensor in an operation."""
@@ -86,6 +88,8 @@ def hollow(model: nn.Module) -> None:
     """Takes the values of all weights away, in place; a model on the meta device comes to the CPU."""
     mode, found = FakeTensorMode(allow_non_fake_inputs=True), {}
     for module in model.modules():
+        if isinstance(module, Terms):  # looked up outside of torch, and known in advance
+            continue
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if tensor is not None:

@@ -66,7 +66,7 @@ class Training:
     """So many in a run."""
     wide: bool = True
     """A linear model of numbers, categories, series and words answers beside the Perceiver, weighted by how much it
-    helps; false: the Perceiver alone."""
+    helps; `--training.wide=false`: the Perceiver alone."""
     small: bool | None = None
     """Validation rows join training, and choose nothing (under 500 rows)."""
     layer_decay: float | None = None

@@ -154,19 +154,22 @@ def _alone(folder: RunFolder, model: Model, data: Any, evaluations: list[Evaluat
     """What the linear part counts, and how good the Perceiver is without it: for a person, and as `alone.json`."""
     if model.wide is None:
         return []
-    with model.wide.silent():
+    wide, model.wide = model.wide, None
+    try:
         alone = metrics_dict(evaluate(model, data.table, data.parts["test"])[0])
+    finally:
+        model.wide = wide
     write_atomic(folder.path / ALONE, json.dumps(alone, indent=1, ensure_ascii=False) + "\n")
-    names, notes = model.wide.names, []
+    names, notes = wide.names, []
     read = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     for e in evaluations:
-        if e.field.name in model.wide.outputs:
-            share, name = float(model.wide.of_target[e.field.name].share), headline(e.metrics)
+        if e.field.name in wide.outputs:
+            share, name = float(wide.of_target[e.field.name].share), headline(e.metrics)
             both, one = (value_text(name, m[name]["value"], e.field) for m in (e.metrics, alone[e.field.name]))
             notes.append(
                 f"{e.field.name}: {1 - share:.0%} of the answer is the Perceiver's and {share:.0%} that of a linear "
-                f"model of {read}, which attention does not show. {NAMES.get(name, name)}: {both}; of the Perceiver "
-                f"alone {one}."
+                f"model of {read}, which attention does not show. With both, {NAMES.get(name, name)} is {both}, of the "
+                f"Perceiver alone {one}."
             )
     return notes
 

@@ -6,8 +6,9 @@ Not concerned with how a step is taken (`module.py`) nor with what the flags are
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput, Failed
 from perceivers.files import write_atomic
 from perceivers.modalities import check_targets, modality
-from perceivers.modalities.base import Batch
 from perceivers.model import Model, load_model, save_model
 from perceivers.terminal import counted, say, say_rows
 from perceivers.training import defaults, fitting, origins, reporting
@@ -255,23 +255,18 @@ def _wide(model: Model, data: Data, resolved: Config) -> Wide | None:
     """The linear models beside the Perceiver, from rows that are learned from."""
     if not resolved.training.wide:
         return None
-    ids = np.sort(fitting.training_rows(data, resolved))
-    group = data.schema.split.group
-    key = np.arange(len(data.rows)) if group is None else data.table.frame[group].rank("dense").fill_null(0).to_numpy()
-
-    def batches(most: int) -> Iterator[tuple[np.ndarray, Batch]]:
-        for owners, batch in evaluation_batches(data.rows, ids[:: -(-len(ids) // max(1, most))], BEGIN_BATCH):
-            yield key[owners], batch
-
-    return find(data.schema, {field.name: target for field, target in model.asked}, batches)
+    units = partial(splits.units_of, data.table, data.schema)
+    targets = {field.name: target for field, target in model.asked}
+    return find(data.rows, fitting.training_rows(data, resolved), units, data.schema, targets)
 
 
 def _join(model: Model, wide: Wide, data: Data, resolved: Config) -> None:
     """Puts the linear models beside the trained Perceiver, with the shares that validation rows, if any, give them."""
     if not resolved.training.small:
         rows = evaluation_batches(data.rows, data.parts["validation"], BEGIN_BATCH)
-        weigh(wide, {field.name: target for field, target in model.asked}, model.eval(), rows)
-    model.wide = wide
+        model.wide = weigh(wide, {field.name: target for field, target in model.asked}, model.eval(), rows)
+    else:
+        model.wide = wide
 
 
 def _note_rows(folder: RunFolder, data: Data) -> None:
