@@ -7,7 +7,7 @@ Not concerned with the commands: each is a file in `commands/`, and imports what
 import os
 import sys
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Parameter, UnusedCliTokensError
 
 from perceivers import __version__
 from perceivers.commands.bench import bench
@@ -92,6 +92,8 @@ def _said(error: CycloptsError) -> str:
     """What is wrong with the command; what an option expects is said in words."""
     if isinstance(error, CoercionError) and error.token is not None and error.target_type in EXPECTED:
         return f"{error.token.keyword or ''} {error.token.value!r}: expected {EXPECTED[error.target_type]}"
+    if isinstance(error, UnusedCliTokensError) and (given := (error.unused_tokens or [""])[0]) in ("true", "false"):
+        return f"{given!r} alone belongs to no option: write it with an equals sign: --OPTION={given}"
     return str(error)
 
 

@@ -273,3 +273,9 @@ def test_commands_ask_for_large_pages_unless_told_otherwise(monkeypatch, given, 
     with pytest.raises(SystemExit):
         cli.main()
     assert os.environ[cli.LARGE_PAGES] == expected
+
+
+def test_false_without_an_equals_sign_is_told_how_it_is_written():
+    done = command("train", "sample:wine", "--training.wide", "false")
+    assert done.returncode == 2
+    assert "--OPTION=false" in done.stderr
