@@ -2,8 +2,9 @@
 # # Reviews
 #
 # Real sentences from customer reviews of cameras, phones and players, each judged by twenty people (where they come
-# from stands in `examples/data/README.md`). Is a sentence good or bad for the product? The text goes in as bytes: there
-# is no tokenizer and no word list, so it may be in any language and any spelling.
+# from stands in `examples/data/README.md`). Is a sentence good or bad for the product? The text goes in as bytes: the
+# Perceiver has no tokenizer and no word list, so it may be in any language and any spelling; a linear part counts words
+# beside it.
 
 # %%
 import json
