@@ -52,7 +52,7 @@ FOLDS = 5  # of which the first stands for the test
 SEEDS, MORE_SEEDS = 10, 2  # at most; of the defaults
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
     """One change of the defaults: options, or what stands in the place of a thing in the code, by its name."""
 
