@@ -77,10 +77,10 @@ class Wide(nn.Module):
 
     def mixed(self, predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """The predictions, those of its targets averaged with its own."""
-        own = {
-            name: torch.lerp(predictions[name], line, self.of_target[name].share) for name, line in self(batch).items()
-        }
-        return {**predictions, **own}
+        mixed = dict(predictions)
+        for name, line in self(batch).items():
+            mixed[name] = torch.lerp(predictions[name], line, self.of_target[name].share)
+        return mixed
 
 
 class LinearMap(nn.Module):
