@@ -279,9 +279,7 @@ def _built(config: dict[str, Any], file: Path) -> Model:
         if (layers := perceiver.num_blocks * perceiver.self_attends_per_block) > MOST_LAYERS:
             raise BadInput(f"{file}: it says {layers:,} self-attends, over {MOST_LAYERS:,}: {ANEW}")
         model = Model(schema.replace(*rows), perceiver, config["activation"], _outputs(config["wide"], schema, file))
-        if any(
-            target.foretold != k for f, target in model.asked for name, k in config["wide"].items() if f.name == name
-        ):
+        if any(config["wide"].get(field.name, target.foretold) != target.foretold for field, target in model.asked):
             raise BadInput(f"{file}: wide does not fit the targets of the schema: {ANEW}")
         return model
     except BadInput:
