@@ -154,7 +154,7 @@ def test_the_page_has_each_row_the_means_and_a_picture(tmp_path):
     assert "| deepmind/language-perceiver, beside transformers 5.0 | 0 | 2 | 4 | 2.00 (1.00 to 3.00) |" in text
     assert "2.00 times as fast as transformers, 50% of the limit" in text
     assert "`encode` takes time as M^1.00" in text
-    assert "<svg" in (tmp_path / "figures/growth.svg").read_text(encoding="utf-8")
+    assert "<svg" in (tmp_path / "figures/performance-growth.svg").read_text(encoding="utf-8")
 
 
 def test_the_fast_way_is_also_set_beside_the_exact_one_of_the_others():

@@ -7,6 +7,7 @@ import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -31,12 +32,12 @@ def resolved(data, **options):
 
 
 def planned(data, config, deadline, monkeypatch, seconds):
-    """The plan where a step takes `seconds` in each precision, the test 3 and the validations 5."""
+    """The plan where a step takes `seconds` in each precision, and a row of validation or test 0.01."""
     calls = []
     monkeypatch.setattr(
         fitting, "measure", lambda model, data, config, *most: calls.append(most) or seconds[config.training.precision]
     )
-    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: (3.0, 5.0))
+    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: 0.01)
     return fitting.plan(None, data, config, deadline), calls
 
 
@@ -51,9 +52,27 @@ def test_steps_fill_the_minutes_less_what_comes_after(data, monkeypatch):
     deadline = time.monotonic() + 112
     plan, calls = planned(data, config, deadline, monkeypatch, {"float32": 0.5, "bf16": 0.25})
     assert plan.training.precision == "bf16"
-    assert plan.steps == pytest.approx(0.95 * (112 - 3 - 5) / 0.25, abs=8)
+    rows = len(data.parts["test"]) + config.training.validations * len(data.parts["validation"])
+    assert plan.steps == pytest.approx(0.95 * (112 - 0.01 * rows) / 0.25, abs=8)
+    assert plan.training.validation_rows is None
     assert [most for most, _ in calls] == [15, 15]
     assert sum(seconds for _, seconds in calls) == pytest.approx(0.1 * 112, rel=0.05)
+
+
+def test_validations_take_a_tenth_of_the_time_at_most(data, monkeypatch):
+    config = resolved(data)
+    data = replace(data, parts={**data.parts, "validation": np.arange(10_000) % len(data.rows)})
+    plan, _ = planned(data, config, time.monotonic() + 112, monkeypatch, {"float32": 0.5})
+    count, each = config.training.validations, plan.training.validation_rows
+    assert 0.01 * count * each == pytest.approx(0.1 * 0.95 * 112, rel=0.05)
+    assert plan.steps == pytest.approx(0.9 * 0.95 * 112 / 0.5, rel=0.05)
+    read = fitting.validation_rows(data, plan)
+    assert len(read) == each
+    assert (read == fitting.validation_rows(data, plan)).all()
+    hurried, _ = planned(data, config, time.monotonic() + 1, monkeypatch, {"float32": 0.5})
+    assert hurried.training.validation_rows == config.training.batch_size
+    given = replace(config, training=replace(config.training, validation_rows=7))
+    assert planned(data, given, time.monotonic() + 1, monkeypatch, {"float32": 0.5})[0].training.validation_rows == 7
 
 
 def test_threads_are_those_that_are_faster(data, monkeypatch):
@@ -63,7 +82,7 @@ def test_threads_are_those_that_are_faster(data, monkeypatch):
     assert fitting.kernels(config) == [("bf16", 6), ("bf16", 1), ("float32", 6), ("float32", 1)]
     monkeypatch.setattr(fitting, "fast_bf16", lambda: False)
     assert fitting.kernels(config) == [("float32", 6), ("float32", 1), ("bf16", 6), ("bf16", 1)]
-    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: 1e-9)
     for fastest in fitting.kernels(config):
         monkeypatch.setattr(
             fitting,

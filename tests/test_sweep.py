@@ -1,6 +1,7 @@
 """The page of the sweep: means, differences and what is clear of them. The trials themselves take hours."""
 
 from benchmarks import sweep
+from benchmarks.variants import VARIANTS
 
 
 def test_the_page_says_what_is_clearly_better_and_what_is_worse():
@@ -25,6 +26,6 @@ def test_a_set_without_trials_is_no_column():
 
 
 def test_variants_touch_what_the_set_has():
-    by_name = {variant.name: variant for variant in sweep.VARIANTS if variant.factor == "bytes dropped"}
+    by_name = {variant.name: variant for variant in VARIANTS if variant.factor == "bytes dropped"}
     assert sweep.fits("reviews", by_name["none"])
     assert not sweep.fits("digits", by_name["none"])

@@ -42,7 +42,7 @@ def picture(rows: Sequence[Comparison]) -> str:
     found = series(rows)
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "growth", "font.size": 9}):
         figure = Figure(figsize=(3.2 * len(found), 4.6), layout="constrained")
-        axes = figure.subplots(2, len(found), squeeze=False, sharex="col")
+        axes = figure.subplots(2, len(found), squeeze=False, sharex="col", sharey="row")
         for column, (axis, points) in enumerate(found.items()):
             sizes = [size for size, _ in points]
             seconds = [one.ours_s for _, one in points]
@@ -56,6 +56,8 @@ def picture(rows: Sequence[Comparison]) -> str:
                 ax.spines[["top", "right"]].set_visible(False)
         axes[0, 0].set_ylabel("seconds")
         axes[1, 0].set_ylabel("peak memory of the process, GB")
+        axes[1, 0].set_yscale("log", base=2)
+        axes[1, 0].yaxis.set_major_formatter("{x:g}")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

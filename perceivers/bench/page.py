@@ -33,6 +33,7 @@ EXPLAINED = {
         REJECTED,
     ]
 }
+GROWTH = "Ours in float32, one stage at a time. The arrays lie in memory, where an input that streams need not."
 PRECISIONS = {"float32": "exact, float32", "fast": "fast, bfloat16"}
 
 
@@ -92,27 +93,29 @@ def gigabytes(size: float | None) -> str:
 def write(path: Path, store: Store) -> None:
     """The page, and its pictures in `figures/` beside it."""
     found = comparisons(store.rows.values())
-    parts = [_head(store)]
+    parts = [_head(path, store)]
     for what, title in TITLES.items():
         if rows := of(found, what):
             parts += [f"## {title}", *EXPLAINED.get(what, ()), *filter(None, _tables(rows))]
     if rows := of(found, "growth"):
         (path.parent / FIGURES).mkdir(exist_ok=True)
-        write_atomic(path.parent / FIGURES / "growth.svg", growth.picture(rows))
-        parts += ["## Growth", growth.text(rows), f"![Seconds and memory over sizes]({FIGURES}/growth.svg)"]
+        picture = f"{FIGURES}/{path.stem}-growth.svg"
+        write_atomic(path.parent / picture, growth.picture(rows))
+        parts += ["## Growth", GROWTH, growth.text(rows), f"![Seconds and memory over sizes]({picture})"]
     write_atomic(path, "\n\n".join(parts) + "\n")
 
 
-def _head(store: Store) -> str:
+def _head(path: Path, store: Store) -> str:
     machine = store.machine
     rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {p}" for p, rate in limits(store.rows.values()).items())
     return (
         "# Performance\n\n"
-        "Written by `perceivers bench --write docs/performance.md`. Both sides run in processes of their own, take\n"
-        "turns in one run, and are checked first: equal outputs (1e-5 in float32) beside `transformers`, equal FLOPs\n"
-        "(5 %) beside the others. Times are medians over turns, ratios are medians over pairs of turns with their\n"
-        "extremes: above 1 ours is faster. The limit is the FLOPs of the plain model over the best matrix product\n"
-        "that a probe found in this run. Memory is the peak of the process, weights included.\n\n"
+        f"Written by `perceivers bench --write {path}`.\n"
+        "Both sides run in processes of their own, take turns in one run, and are checked first: equal outputs (1e-5\n"
+        "in float32) beside `transformers`, equal FLOPs (5 %) beside the others. Times are medians over turns, ratios\n"
+        "are medians over pairs of turns with their extremes: above 1 ours is faster. The limit is the FLOPs of the\n"
+        "plain model over the best matrix product that a probe found in this run. Memory is the peak of the process,\n"
+        "weights included.\n\n"
         f"Machine: {machine['processor']}, {machine['device']}, {machine['threads']} threads;\n"
         f"torch {machine['torch']}, perceivers {machine['perceivers']}. Best matrix product: {rates}."
     )

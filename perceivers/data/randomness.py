@@ -8,21 +8,15 @@ import zlib
 import numpy as np
 from jaxtyping import Float64, Int
 
+from perceivers.hashing import mixed
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
 
 
 def chain(key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """A hash of a hash and a value, uint64 all."""
     with np.errstate(over="ignore"):
-        return _mix(key * np.uint64(3) + (value + np.uint64(1)) * _GOLDEN)
+        return mixed(key * np.uint64(3) + (value + np.uint64(1)) * _GOLDEN)
 
 
 def uniform(

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from perceivers.errors import BadInput, Unreadable
+from perceivers.hashing import mixed
 from perceivers.modalities import point_files
 from perceivers.modalities.base import (
     Inputs,
@@ -267,10 +268,8 @@ def _thinned(array: Float[np.ndarray, "n c"], most: int) -> Float[np.ndarray, "m
         return array
     bits = np.ascontiguousarray(array + 0.0).view(np.uint64)  # -0 and 0 are the same
     with np.errstate(over="ignore"):
-        mixed = bits @ np.random.default_rng(0).integers(2**64, size=array.shape[1], dtype=np.uint64)
-        mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    chosen = np.argpartition(mixed ^ mixed >> np.uint64(31), most)[:most]
+        codes = bits @ np.random.default_rng(0).integers(2**64, size=array.shape[1], dtype=np.uint64)
+    chosen = np.argpartition(mixed(codes), most)[:most]
     return array[chosen]
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from perceivers.hashing import mixed
 from perceivers.modalities.base import Part
 from perceivers.modalities.terms import Terms
 from perceivers.modalities.text import decode
@@ -95,7 +96,7 @@ def hashes(text: str) -> Int[np.ndarray, " n"]:
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(characters * up, dtype=np.uint64)])
 
         def between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-            return _mixed((sums[end] - sums[start]) * down[start] + (end - start).astype(np.uint64))
+            return mixed((sums[end] - sums[start]) * down[start] + (end - start).astype(np.uint64))
 
         blank = characters == BLANK
         blanks = np.concatenate([[0], np.cumsum(blank)])
@@ -107,7 +108,7 @@ def hashes(text: str) -> Int[np.ndarray, " n"]:
             start = start[(inner == 0) & some] if n > 1 else start[~blank]
             found.append(between(start, start + n) | np.uint64(1))
         words = between(*_words(characters, blank))
-        pairs = _mixed(words[:-1] * BASE + words[1:])
+        pairs = mixed(words[:-1] * BASE + words[1:])
         found += [words & ~np.uint64(1), pairs & ~np.uint64(1)]
     return np.concatenate(found).view(np.int64)
 
@@ -120,10 +121,3 @@ def _words(characters: np.ndarray, blank: np.ndarray) -> tuple[np.ndarray, np.nd
     start, end = edges[:-1], edges[1:]
     full = ~blank[start]
     return start[full], end[full]
-
-
-def _mixed(x: np.ndarray) -> np.ndarray:
-    """Bits that depend on all bits (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

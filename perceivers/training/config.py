@@ -64,6 +64,9 @@ class Training:
     default on where a published model needs it: with --from, where half of the memory does not hold a step."""
     validations: int = 20
     """So many in a run."""
+    validation_rows: int | None = None
+    """Validation rows that each of them reads: the same ones, drawn once; by default all, or with minutes as many as
+    keep validations to a tenth of the steps' time."""
     wide: bool = True
     """A linear model of numbers, categories, series and words answers beside the Perceiver, weighted by how much it
     helps; `--training.wide=false`: the Perceiver alone."""
@@ -91,7 +94,8 @@ _SHARE = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
 _NOT_NEGATIVE = (lambda v: v >= 0, "0 or above")
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(
-        ("minutes", "steps", "batch_size", "threads", "validations", "lr", "adamw_lr", "clip"), _ABOVE_ZERO
+        ("minutes", "steps", "batch_size", "threads", "validations", "validation_rows", "lr", "adamw_lr", "clip"),
+        _ABOVE_ZERO,
     ),
     **dict.fromkeys(("num_latents", "latent_channels", "self_heads", "cross_heads", "widening_factor"), _ABOVE_ZERO),
     **dict.fromkeys(("warmup", "drop_path", "field_drop", "average", "new_first"), _SHARE),

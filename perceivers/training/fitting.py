@@ -25,10 +25,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from perceivers.core import kernels as products
 from perceivers.data.batches import TrainingBatches, evaluation_batches
+from perceivers.data.randomness import permutation
 from perceivers.errors import Failed
 from perceivers.files import write_atomic
 from perceivers.model import Model
-from perceivers.terminal import say
+from perceivers.terminal import counted, say
 from perceivers.training import callbacks, defaults
 from perceivers.training.checkpoints import SafeCheckpointIO, step_of
 from perceivers.training.config import Config
@@ -39,6 +40,7 @@ from perceivers.training.signals import Signals
 MEASURED_STEPS = 30
 MEASURING_SHARE = 0.1  # of the time left: on a slow machine fewer steps are measured
 SAFETY = 0.95
+VALIDATING_SHARE = 0.1  # of the time of the steps: where validation rows are many, a sample of them is read
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,19 @@ def batches(data: Any, config: Config, start: int = 0) -> TrainingBatches:
     )
 
 
+def validation_rows(data: Any, config: Config) -> np.ndarray:
+    """The rows that each validation reads."""
+    return np.sort(permutation(0, 0, data.parts["validation"])[: config.training.validation_rows])
+
+
 class ValidationBatches:
-    """The validation rows, read anew each time."""
+    """The rows of a validation, read anew each time."""
 
     def __init__(self, data: Any, config: Config):
-        self.data, self.batch_size = data, config.training.batch_size
+        self.rows, self.ids, self.batch_size = data.rows, validation_rows(data, config), config.training.batch_size
 
     def __iter__(self):
-        for _, batch in evaluation_batches(self.data.rows, self.data.parts["validation"], self.batch_size):
+        for _, batch in evaluation_batches(self.rows, self.ids, self.batch_size):
             yield batch
 
 
@@ -180,8 +187,11 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
     fastest = min(times, key=times.__getitem__)
     config = with_kernels(config, *fastest)
     most_steps = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
-    test, validations = evaluation_seconds(model, data, config)
-    left = SAFETY * (deadline - time.monotonic() - test - validations)
+    row_seconds = evaluation_seconds(model, data, config)
+    left = SAFETY * (deadline - time.monotonic() - row_seconds * len(data.parts["test"]))
+    config = with_validations(config, data, VALIDATING_SHARE * left / row_seconds)
+    if not config.training.small:
+        left -= row_seconds * config.training.validations * len(validation_rows(data, config))
     return replace(config, steps=max(1, min(most_steps, int(left / times[fastest]))))
 
 
@@ -205,6 +215,15 @@ def with_kernels(config: Config, precision: str, threads: int) -> Config:
     return replace(config, training=replace(config.training, precision=precision, threads=threads))
 
 
+def with_validations(config: Config, data: Any, most: float) -> Config:
+    """The configuration whose validations read at most about so many rows in all, and a batch each at least."""
+    t = config.training
+    each = max(t.batch_size, int(most / t.validations))
+    if t.small or t.validation_rows or len(data.parts["validation"]) <= each:
+        return config
+    return replace(config, training=replace(t, validation_rows=each))
+
+
 @contextmanager
 def threads(number: int) -> Iterator[None]:
     """Torch takes so many threads inside."""
@@ -216,16 +235,14 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def evaluation_seconds(model: Model, data: Any, config: Config) -> tuple[float, float]:
-    """What the test and all validations of a run will take, from one batch."""
+def evaluation_seconds(model: Model, data: Any, config: Config) -> float:
+    """What a row takes in validation and test, from one batch."""
     began = time.monotonic()
     ids = data.parts["train"][: config.training.batch_size]  # test rows may be of classes that train lacks
     with torch.inference_mode():
         for _, batch in evaluation_batches(data.rows, ids, config.training.batch_size):
             model(batch)
-    each = (time.monotonic() - began) / max(1, len(ids))
-    validations = 0 if config.training.small else config.training.validations
-    return each * len(data.parts["test"]), each * validations * len(data.parts["validation"])
+    return (time.monotonic() - began) / max(1, len(ids))
 
 
 def averaging(config: Config, steps: int) -> list[pl.Callback]:
@@ -284,9 +301,9 @@ def fit(
 
 
 def _in_time(model: Model, data: Any, config: Config, deadline: float, validation: Any) -> callbacks.InTime:
-    test, _ = evaluation_seconds(model, data, config)
-    share = len(data.parts["test"]) / max(1, len(data.parts["validation"]))
-    return callbacks.InTime(deadline, validation, test, share)
+    tested = len(data.parts["test"])
+    share = tested / max(1, len(validation_rows(data, config)))
+    return callbacks.InTime(deadline, validation, tested * evaluation_seconds(model, data, config), share)
 
 
 def _not_finite(error: NotFinite, rows: np.ndarray, config: Config, folder: RunFolder) -> Failed:
@@ -315,6 +332,8 @@ def _outcome(
             "planned."
         )
         say(notes[-1])
+    if (read := config.training.validation_rows) and validation is not None:
+        notes.append(f"Each validation in training read {counted(read, 'row')}, the same ones, of all for validation.")
     kept = "the average of the weights over the last steps" if config.training.average else "the last weights"
     if validation is not None and validation.best_weights is not None:
         model.load_state_dict(validation.best_weights)

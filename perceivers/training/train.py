@@ -216,8 +216,8 @@ def _run(
     if deadline:
         deadline -= reporting.rehearse(model, data)
         if wide is not None:  # the Perceiver is tested alone, too, and weighed on validation rows
-            test, validations = fitting.evaluation_seconds(model, data, resolved)
-            deadline -= test + validations / resolved.training.validations
+            rows = sizes["test"] + (0 if resolved.training.small else sizes["validation"])
+            deadline -= rows * fitting.evaluation_seconds(model, data, resolved)
     if stored is None:
         with fitting.probing(resolved) as choices:
             resolved = fitting.plan(model, data, resolved, deadline)

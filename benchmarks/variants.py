@@ -1,0 +1,109 @@
+"""The changes of the defaults that are tried: optimisers, rates, sizes, what regularises.
+
+Not concerned with how they are tried (`sweep.py`).
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perceivers.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One change of the defaults: options, or what stands in the place of a thing in the code, by its name."""
+
+    factor: str
+    name: str
+    training: dict[str, Any] = field(default_factory=dict)
+    architecture: dict[str, Any] = field(default_factory=dict)
+    patches: dict[str, Any] = field(default_factory=dict)
+
+
+def weights(model: Any) -> list[dict[str, Any]]:
+    """All weights as one group, of which none is a start's."""
+    return [{"params": list(model.parameters()), "new": True}]
+
+
+def adamw(model: Any, training: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        weights(model), lr=training.adamw_lr, weight_decay=training.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+
+
+def other(name: str, lr: float) -> Callable[[Any, Any], torch.optim.Optimizer]:
+    """An optimiser of the package pytorch-optimizer for all weights."""
+
+    def make(model: Any, training: Any) -> torch.optim.Optimizer:
+        kind = importlib.import_module("pytorch_optimizer").load_optimizer(name)
+        return kind(weights(model), lr=lr, weight_decay=training.weight_decay)
+
+    return make
+
+
+def mixed(self: Model, *pieces: Any) -> dict[str, Tensor]:
+    """MixUp (Zhang et al. 2018) of the tokens: the losses of both rows, as these are weighted. Not of forecasts."""
+    if not self.training:
+        return LOSSES(self, *pieces)
+    found = [_mixed(self, piece) for piece in pieces]
+    return {name: torch.cat([losses[name] for losses in found]) for name in found[0]}
+
+
+def _mixed(self: Model, batch: Any) -> dict[str, Tensor]:
+    array, mask = self.read(batch)
+    order, share = (
+        torch.randperm(len(array)),
+        float(np.random.default_rng(int(torch.randint(2**31, ()))).beta(0.2, 0.2)),
+    )
+    queries = self.queries(batch)
+    tokens = share * array + (1 - share) * array[order]
+    outputs = self.perceiver(tokens, torch.cat(queries, dim=1), mask | mask[order])
+    pieces = outputs.split([q.shape[1] for q in queries], dim=1)
+    losses = {}
+    for (target_field, target), piece in zip(self.asked, pieces, strict=True):
+        part, answer = batch[target_field.name], target(piece, batch)
+        swapped = {name: value[order] for name, value in part.items()}
+        losses[target_field.name] = share * target.loss(answer, part) + (1 - share) * target.loss(answer, swapped)
+    return losses
+
+
+LOSSES = Model.losses
+OPTIMISER = "perceivers.training.module.optimiser"
+VARIANTS = (
+    Variant("", "default"),
+    Variant("optimiser", "AdamW", patches={OPTIMISER: adamw}),
+    Variant("optimiser", "SOAP", patches={OPTIMISER: other("soap", 3e-3)}),
+    Variant("optimiser", "LAMB", patches={OPTIMISER: other("lamb", 5e-3)}),
+    Variant("optimiser", "schedule-free AdamW", patches={OPTIMISER: other("schedulefreeadamw", 2e-3)}),
+    Variant("rate of Muon", "half", training={"lr": 1e-3}),
+    Variant("rate of Muon", "double", training={"lr": 4e-3}),
+    Variant("weight average", "none", training={"average": 0.0}),
+    Variant("weight average", "0.998", training={"average": 0.998}),
+    Variant("dropped paths", "none", training={"drop_path": 0.0}),
+    Variant("dropped paths", "0.3", training={"drop_path": 0.3}),
+    Variant("batch", "32", training={"batch_size": 32}),
+    Variant("batch", "256", training={"batch_size": 256}),
+    Variant("latents", "16", architecture={"num_latents": 16}),
+    Variant("latents", "64", architecture={"num_latents": 64}),
+    Variant("self-attends", "2", architecture={"self_attends": 2}),
+    Variant("self-attends", "8", architecture={"self_attends": 8}),
+    Variant("cross-attention heads", "4", architecture={"cross_heads": 4}),
+    Variant("label smoothing", "none", patches={"perceivers.modalities.category.LABEL_SMOOTHING": 0.0}),
+    Variant("label smoothing", "0.1", patches={"perceivers.modalities.category.LABEL_SMOOTHING": 0.1}),
+    Variant("MixUp", "0.2", patches={"perceivers.model.Model.losses": mixed}),
+    Variant("bytes dropped", "none", patches={"perceivers.modalities.text.SPAN_DROP": 0.0}),
+    Variant("bytes dropped", "0.2", patches={"perceivers.modalities.text.SPAN_DROP": 0.2}),
+    Variant("bytes dropped", "0.6", patches={"perceivers.modalities.text.SPAN_DROP": 0.6}),
+    Variant("epochs of texts", "4", patches={"perceivers.training.defaults.TEXT_EPOCHS": 4}),
+    Variant("epochs of texts", "16", patches={"perceivers.training.defaults.TEXT_EPOCHS": 16}),
+    Variant("n-grams", "2 and 3", patches={"perceivers.modalities.text.NGRAMS": (2, 3)}),
+    Variant(
+        "augmentation of pictures", "none", patches={"perceivers.modalities.image.Image.augment": lambda s, f, p, u: p}
+    ),
+)
