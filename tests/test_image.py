@@ -304,7 +304,7 @@ def test_the_contract_of_the_part():
 
 def test_tokens_are_patches_and_positions():
     torch.manual_seed(0)
-    module = ImageInput(2, [0.5], [0.25], CHANNELS)
+    module = ImageInput(2, [0.5], [0.25], 0, CHANNELS)
     part = IMAGE.collate(image_field(MIXED[:2]), [(cell[..., None]) for cell in MIXED[:2]])
     array, mask = module(part)
     assert array.shape == (2, 6 * 4, CHANNELS)
@@ -332,12 +332,12 @@ def test_centres_span_each_picture():
     torch.testing.assert_close(found[1, 0, :2, 1], torch.tensor([-1 / 3, 2 / 3]))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(0, 2))
 @settings(max_examples=25, deadline=None)
-def test_padding_and_neighbours_in_the_batch_change_nothing(seed, patch):
+def test_padding_and_neighbours_in_the_batch_change_nothing(seed, patch, blocks):
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    module = ImageInput(patch, [0.4], [0.3], CHANNELS)
+    module = ImageInput(patch, [0.4], [0.3], blocks, CHANNELS)
     field = image_field(MIXED[:2])
     pictures = [rng.random((*rng.integers(1, 12, 2), 1)).astype(np.float32) for _ in range(3)]
     part = IMAGE.collate(field, pictures)

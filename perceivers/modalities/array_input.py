@@ -15,8 +15,10 @@ from torch.nn.functional import pad
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
+from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over an axis
+WIDTH, REACH = 64, 3  # of the convolutions: channels, and patches that one of them spans
 
 
 class ArrayTokens(nn.Module):
@@ -24,12 +26,17 @@ class ArrayTokens(nn.Module):
 
     patch: elements along each of d axes; features: numbers of an element
     lengths: of each axis so many elements from the first one on are [-1, 1]; None: the axis spans each array
+    blocks: with some, residual convolutions stand between the elements and the token, which then sees its neighbours
     """
 
-    def __init__(self, patch: Sequence[int], features: int, channels: int, lengths: Sequence[float | None]):
+    def __init__(
+        self, patch: Sequence[int], features: int, channels: int, lengths: Sequence[float | None], blocks: int = 0
+    ):
         super().__init__()
         self.patch, self.lengths = tuple(patch), tuple(lengths)
-        self.elements = linear(math.prod(patch) * features, channels)
+        self.elements = linear(math.prod(patch) * features, WIDTH if blocks else channels)
+        self.blocks = nn.ModuleList(ConvBlock(WIDTH, REACH, len(patch)) for _ in range(blocks))
+        self.to_channels = linear(WIDTH, channels) if blocks else nn.Identity()
         self.positions = linear(fourier_channels(len(patch), NUM_BANDS), channels)
         self.field = LearnedArray(1, channels)
 
@@ -44,10 +51,25 @@ class ArrayTokens(nn.Module):
         values, there = pad(values, (0, 0, *padding)), pad(there, padding)
         grid = [size // step for size, step in zip(there.shape[1:], self.patch, strict=True)]
         mask = self._patches(there.unsqueeze(-1)).any(-1)
+        tokens = self._near(self.elements(self._patches(values)), mask, grid)
         different, which = sizes.unique(dim=0, return_inverse=True)  # most arrays of a batch have the same size
         place = centres(different, grid, self.patch, self.lengths, start)
         positions = self.positions(fourier_features(place, NUM_BANDS, len(grid) * [RESOLUTION]))
-        return self.elements(self._patches(values)) + positions[which] + self.field(1), mask
+        return self.to_channels(tokens) + positions[which] + self.field(1), mask
+
+    @property
+    def reach(self) -> int:
+        """So many patches away along each axis is the farthest that a token sees."""
+        return len(self.blocks) * 2 * (REACH // 2)
+
+    def _near(self, tokens: Tensor, mask: Bool[Tensor, "b m"], grid: Sequence[int]) -> Tensor:
+        """Tokens (b m w) that have seen their neighbours on the grid."""
+        if not len(self.blocks):
+            return tokens
+        x = (tokens * mask.unsqueeze(-1)).unflatten(1, grid)
+        for block in self.blocks:
+            x = block(x, mask.unflatten(1, grid))
+        return x.flatten(1, -2)
 
     def _patches(self, array: Tensor) -> Tensor:
         """(b *s f) → (b m p), the elements of a patch in the order of the axes."""

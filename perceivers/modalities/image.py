@@ -39,13 +39,15 @@ TOKENS = 256  # the patch is the smallest that gives at most so many for a media
 PATCHES = (1, 2, 4, 8, 16, 32)
 SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
 CONTRAST, BRIGHTNESS = 0.2, 0.1
+BLOCKS, MOST_BLOCKS = 2, 8
 
 
 class Image(Modality):
     """Options: `channels` (None: 1, 3, or what arrays have, by a sample of train), `resize` (the longest side is scaled
     down to at most this; None: never), `patch` (its side in pixels; None: by train's sizes), `max_pixels` (larger
     files are refused from their header), `mean` and `std` (of each channel, in [0, 1], of train), `flip` (left and
-    right are changed at random in training).
+    right are changed at random in training), `blocks` (residual blocks of convolutions by which a patch sees those
+    around it; 0: it is read by itself; None: 2).
 
     An example is (h w c), uint8, or float32 in [0, 1] where 8 bits do not hold it.
     """
@@ -59,6 +61,7 @@ class Image(Modality):
         "mean": None,
         "std": None,
         "flip": False,
+        "blocks": None,
     }
 
     def check(self, field: Any) -> None:
@@ -67,6 +70,7 @@ class Image(Modality):
             positive(field, option)
         one_of(field, "max_pixels", int)
         one_of(field, "flip", bool)
+        one_of(field, "blocks", None, *range(MOST_BLOCKS + 1))
         for option in ("mean", "std"):
             numbers(field, option, field.options["channels"])
 
@@ -100,6 +104,7 @@ class Image(Modality):
             "patch": next((patch for patch in PATCHES if area / patch**2 <= TOKENS), PATCHES[-1]),
             "mean": values.mean(0, dtype=np.float64).tolist(),
             "std": np.maximum(values.std(0, dtype=np.float64), 1 / 255).tolist(),
+            "blocks": BLOCKS,
         }
         return {name: value for name, value in options.items() if field.options[name] is None}
 
@@ -143,9 +148,8 @@ class Image(Modality):
         return {**part, "sizes": part["sizes"] * ~rows[:, None]}
 
     def inputs(self, fields: Sequence[Any], channels: int) -> Inputs:
-        return PerField(
-            {f.name: ImageInput(f.options["patch"], f.options["mean"], f.options["std"], channels) for f in fields}
-        )
+        names = ("patch", "mean", "std", "blocks")
+        return PerField({f.name: ImageInput(**{n: f.options[n] for n in names}, channels=channels) for f in fields})
 
     def draw(self, field: Any, cell: Any) -> str:
         example = self.read(field, cell)
@@ -228,16 +232,17 @@ def _sample(
 
 
 class ImageInput(nn.Module):
-    """Pictures → a token for each patch (b m channels): a linear layer of its pixels and of its position.
+    """Pictures → a token for each patch (b m channels): a linear layer of its pixels, residual convolutions over the
+    patches around it (`blocks`), and a linear layer of its position.
 
     The positions span each picture, from -1 to 1. What a patch has beyond its picture is 0, the mean of train.
     """
 
-    def __init__(self, patch: int, mean: Sequence[float], std: Sequence[float], channels: int):
+    def __init__(self, patch: int, mean: Sequence[float], std: Sequence[float], blocks: int | None, channels: int):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
-        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None))
+        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None), blocks or 0)
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         return self._read(part["pixels"], part["sizes"], 0)
@@ -245,12 +250,18 @@ class ImageInput(nn.Module):
     def pieces(self, part: Part) -> list[Piece]:
         """The same tokens by bands of rows, of pixels that stay in files."""
         stacked, sizes = part["pixels"], part["sizes"]
+        h, patch = stacked.shape[1], self.tokens.patch[0]
 
-        def make(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            return self._read(stacked.rows(start, stop).to(sizes.device), sizes, start)
+        def make(start: int, stop: int, count: int) -> tuple[Tensor, Tensor]:
+            """Rows around the band are read, too: its tokens see them."""
+            first, last = max(0, start - self.tokens.reach * patch), min(h, stop + self.tokens.reach * patch)
+            tokens, mask = self._read(stacked.rows(first, last).to(sizes.device), sizes, first)
+            rows = -(-(last - first) // patch)
+            before = (start - first) // patch * (tokens.shape[1] // rows)
+            return tokens[:, before : before + count], mask[:, before : before + count]
 
         found = bands(stacked.shape, self.tokens.patch)
-        return [Piece(tokens, partial(make, start, stop)) for start, stop, tokens in found]
+        return [Piece(tokens, partial(make, start, stop, tokens)) for start, stop, tokens in found]
 
     def _read(self, array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], start: int) -> tuple[Tensor, Tensor]:
         there = inside(sizes, array.shape[1:3], start)

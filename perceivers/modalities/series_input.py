@@ -7,11 +7,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import pad
 
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
+from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 64
 WIDTH, KERNEL, BLOCKS = 64, 9, 2
@@ -80,19 +81,3 @@ def _groups(part: Part, size: int) -> tuple[Float[Tensor, "b g f"], Bool[Tensor,
     steps = pad(steps * inside.unsqueeze(-1), (0, 0, 0, -steps.shape[1] % size))
     near = torch.arange(0, steps.shape[1], size, device=steps.device) < part["length"][:, None]
     return rearrange(steps, "b (g s) f -> b g (s f)", s=size), near
-
-
-class ConvBlock(nn.Module):
-    """x + convolution ∘ gelu ∘ convolution ∘ norm; places outside of the mask stay 0."""
-
-    def __init__(self, width: int, kernel: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Conv1d(width, width, kernel, padding=kernel // 2)
-        self.second = nn.Conv1d(width, width, kernel, padding=kernel // 2)
-
-    def forward(self, x: Float[Tensor, "b g w"], mask: Bool[Tensor, "b g"]) -> Float[Tensor, "b g w"]:
-        inside = rearrange(mask, "b g -> b 1 g")
-        y = rearrange(self.norm(x), "b g w -> b w g") * inside
-        y = self.second(gelu(self.first(y)) * inside) * inside
-        return x + rearrange(y, "b w g -> b g w")

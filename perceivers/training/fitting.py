@@ -218,7 +218,7 @@ def with_kernels(config: Config, precision: str, threads: int) -> Config:
 def with_validations(config: Config, data: Any, most: float) -> Config:
     """The configuration whose validations read at most about so many rows in all, and a batch each at least."""
     t = config.training
-    each = max(t.batch_size, int(most / t.validations))
+    each = max(t.batch_size or 1, int(most / t.validations))
     if t.small or t.validation_rows or len(data.parts["validation"]) <= each:
         return config
     return replace(config, training=replace(t, validation_rows=each))
