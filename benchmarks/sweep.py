@@ -167,11 +167,11 @@ people have (ten), not in those of a trial. The rules, from the kind of data, ro
 ## Tried elsewhere and not kept
 
 Each on rows of train, and without a gain above the noise: larger initial latents; latents that start from inputs; of
-texts n-grams dropped one by one or by kind, tables of 2^16 and 2^17 rows, n-grams up to 8 bytes, hashed words as tokens,
-the mean of the n-grams added to the query, on 20 languages twice the epochs; of sounds layer normalisation in the place
-of batch normalisation; of pictures batch normalisation in the place of layer normalisation; of series batch
-normalisation in the blocks, a third block, blocks over patches; of forecasts the mean of linear maps of several lengths
-in the place of the best one.
+texts n-grams dropped one by one or by kind, tables of 2^16 and 2^17 rows, n-grams up to 8 bytes, hashed words as
+tokens, the mean of the n-grams added to the query, on 20 languages twice the epochs; of sounds layer normalisation in
+the place of batch normalisation; of pictures batch normalisation in the place of layer normalisation; of series batch
+normalisation in the blocks, a third block, blocks over patches; of forecasts the mean of linear maps of several
+lengths in the place of the best one.
 """
 
 
