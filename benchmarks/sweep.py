@@ -34,11 +34,11 @@ from perceivers.training.train import train
 ROOT = Path(__file__).resolve().parent.parent
 STORE, PAGE = ROOT / "benchmarks/sweep.json", ROOT / "docs/learning.md"
 SETS = {  # minutes a trial
-    "digits": 0.5,
+    "digits": 1.0,
     "breast_cancer": 0.5,
     "diabetes": 0.5,
     "JapaneseVowels": 0.5,
-    "OSULeaf": 0.5,
+    "OSULeaf": 1.0,
     "reviews": 2.0,
     "mnist_5k": 2.0,
     "languages": 2.0,
