@@ -87,8 +87,6 @@ VARIANTS = (
     Variant("weight average", "0.998", training={"average": 0.998}),
     Variant("dropped paths", "none", training={"drop_path": 0.0}),
     Variant("dropped paths", "0.3", training={"drop_path": 0.3}),
-    Variant("batch", "32", training={"batch_size": 32}),
-    Variant("batch", "256", training={"batch_size": 256}),
     Variant("latents", "16", architecture={"num_latents": 16}),
     Variant("latents", "64", architecture={"num_latents": 64}),
     Variant("self-attends", "2", architecture={"self_attends": 2}),
@@ -102,8 +100,6 @@ VARIANTS = (
     Variant("bytes dropped", "none", patches={"perceivers.modalities.text.SPAN_DROP": 0.0}),
     Variant("bytes dropped", "0.2", patches={"perceivers.modalities.text.SPAN_DROP": 0.2}),
     Variant("bytes dropped", "0.6", patches={"perceivers.modalities.text.SPAN_DROP": 0.6}),
-    Variant("epochs of texts", "4", patches={"perceivers.training.defaults.TEXT_EPOCHS": 4}),
-    Variant("epochs of texts", "16", patches={"perceivers.training.defaults.TEXT_EPOCHS": 16}),
     Variant("n-grams", "2 and 3", patches={"perceivers.modalities.text.NGRAMS": (2, 3)}),
     Variant(
         "augmentation of pictures", "none", patches={"perceivers.modalities.image.Image.augment": lambda s, f, p, u: p}

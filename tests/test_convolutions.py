@@ -41,6 +41,7 @@ def test_a_block_sums_over_neighbours(axes):
 def test_what_is_not_there_changes_nothing_and_stays_nothing(axes):
     torch.manual_seed(0)
     block = ConvBlock(6, 3, axes)
+    torch.nn.init.normal_(block.norm.bias)
     small = SHAPES[axes]
     large = tuple(size + 2 for size in small)
     corner = (slice(None), *(slice(size) for size in small))
@@ -63,5 +64,5 @@ def test_a_token_sees_as_far_as_it_says_and_no_farther():
     changed[0, 12, 12] += 1
     different = (module(values, there, sizes)[0] - module(changed, there, sizes)[0]).abs().amax(-1).reshape(13, 13) > 0
     rows, columns = different.nonzero().T
-    assert module.reach == 4
+    assert module.distance == 4
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 10, 2, 10)

@@ -70,9 +70,18 @@ def test_validations_take_a_tenth_of_the_time_at_most(data, monkeypatch):
     assert len(read) == each
     assert (read == fitting.validation_rows(data, plan)).all()
     hurried, _ = planned(data, config, time.monotonic() + 1, monkeypatch, {"float32": 0.5})
-    assert hurried.training.validation_rows == config.training.batch_size
+    assert (hurried.training.validations, hurried.training.validation_rows) == (1, fitting.LEAST_VALIDATED)
     given = replace(config, training=replace(config.training, validation_rows=7))
     assert planned(data, given, time.monotonic() + 1, monkeypatch, {"float32": 0.5})[0].training.validation_rows == 7
+    batches = list(fitting.ValidationBatches(data, given))
+    assert [len(next(iter(batch["answer"].values()))) for batch in batches] == [7]
+
+
+def test_validations_are_paid_by_the_steps_that_are_taken_not_by_those_there_is_time_for(data, monkeypatch):
+    data = replace(data, parts={**data.parts, "validation": np.arange(10_000) % len(data.rows)})
+    plan, _ = planned(data, resolved(data), time.monotonic() + 1e5, monkeypatch, {"float32": 0.5})
+    assert plan.steps == 2_000
+    assert plan.training.validation_rows == int(0.1 * 2_000 * 0.5 / 0.01 / 3)
 
 
 def test_threads_are_those_that_are_faster(data, monkeypatch):
@@ -82,7 +91,7 @@ def test_threads_are_those_that_are_faster(data, monkeypatch):
     assert fitting.kernels(config) == [("bf16", 6), ("bf16", 1), ("float32", 6), ("float32", 1)]
     monkeypatch.setattr(fitting, "fast_bf16", lambda: False)
     assert fitting.kernels(config) == [("float32", 6), ("float32", 1), ("bf16", 6), ("bf16", 1)]
-    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: 1e-9)
+    monkeypatch.setattr(fitting, "evaluation_seconds", lambda *_: 0.0)
     for fastest in fitting.kernels(config):
         monkeypatch.setattr(
             fitting,

@@ -9,9 +9,10 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from perceivers.data.schema import Field
+from perceivers.data.schema import Field, Schema
 from perceivers.errors import BadInput
 from perceivers.modalities import modality
+from perceivers.modalities.image import Image
 from perceivers.model import Model, load_model
 from perceivers.training import origins
 from perceivers.training.config import Architecture, Config, Training
@@ -97,16 +98,17 @@ def test_the_deeper_the_slower(first, start):
     assert set(rates(model, 0.5).values()) == {1.0}
 
 
-def picture(channels, patch):
-    options = {"channels": channels, "resize": None, "patch": patch, "max_pixels": 1000}
+def picture(channels, patch, blocks=0):
+    options = {"channels": channels, "patch": patch, "blocks": blocks}
     options |= {"mean": [0.5] * channels, "std": [0.25] * channels}
-    return Field("photo", "image", "input", ("path",), options)
+    return Field("photo", "image", "input", ("path",), {**Image.options, **options})
 
 
-def test_a_model_of_colours_reads_grey_as_it_read_grey_in_colours():
-    old, new = picture(3, 4), picture(1, 4)
-    theirs = modality(old).inputs([old], 8).weights({"photo": old})["photo"][1]["tokens.elements.weight"]
-    ours = modality(new).fitted("tokens.elements.weight", theirs, old, new)
+@pytest.mark.parametrize(("blocks", "name"), [(0, "tokens.elements.weight"), (2, "tokens.neighbours.elements.weight")])
+def test_a_model_of_colours_reads_grey_as_it_read_grey_in_colours(blocks, name):
+    old, new = picture(3, 4, blocks), picture(1, 4, blocks)
+    theirs = modality(old).inputs([old], 8).weights({"photo": old})["photo"][1][name]
+    ours = modality(new).fitted(name, theirs, old, new)
     grey = torch.rand(4, 4, 1)
     assert torch.allclose(ours @ grey.flatten(), theirs @ grey.expand(4, 4, 3).flatten(), atol=1e-5)
 
@@ -117,6 +119,25 @@ def test_larger_patches_answer_to_a_flat_patch_as_before():
     ours = modality(new).fitted("tokens.elements.weight", theirs, old, new)
     flat = torch.rand(3)
     assert torch.allclose(ours @ flat.repeat(16), theirs @ flat.repeat(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_pictures_are_read_as_by_the_start_unless_the_schema_says_otherwise(blocks, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    photos = random.integers(0, 255, (60, 8, 8), dtype=np.uint8).tolist()
+    rows = pl.DataFrame({"photo": photos, "kind": [*"ab"] * 30})
+    photo = Field("photo", "image", "input", ("photo",))
+    silent = Schema((photo, Field("kind", "category", "target", ("kind",))))
+    schema = silent.replace(photo.with_options(blocks=blocks))
+    first = train(rows, out=tmp_path / "first", schema=schema, config=replace(tiny.CONFIG, steps=2))
+    capsys.readouterr()
+    taken = train(rows, out=tmp_path / "second", schema=silent, config=TUNED, start=first)
+    assert "taken: photo\n" in capsys.readouterr().err
+    assert load_model(taken).schema["photo"].options["blocks"] == blocks
+    other = schema.replace(photo.with_options(blocks=3))
+    changed = train(rows, out=tmp_path / "third", schema=other, config=TUNED, start=first)
+    assert "weights made new" in capsys.readouterr().err
+    assert load_model(changed).schema["photo"].options["blocks"] == 3
 
 
 def test_masked_bytes_are_a_start_for_classes_of_texts(tmp_path, capsys):

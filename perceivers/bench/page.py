@@ -19,7 +19,7 @@ REJECTED = """Tried and not kept, since a step or a pass was as long or longer: 
 gradients of biases as products; an attention with gradients of its own; GELU and both products of an MLP as one
 function; batches cut into smaller ones; Muon's product by halves."""
 TITLES = {
-    "published": "The six published models",
+    "published": "The published models",
     "kernels": "The same models with every fast path switched off",
     "gains": "What each fast path is worth",
     "clip": "A whole clip of the autoencoder",
@@ -110,7 +110,7 @@ def _head(path: Path, store: Store) -> str:
     rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {p}" for p, rate in limits(store.rows.values()).items())
     return (
         "# Performance\n\n"
-        f"Written by `perceivers bench --write {path}`.\n"
+        f"Written by `perceivers bench --out {store.file.parent} --write {path}`.\n"
         "Both sides run in processes of their own, take turns in one run, and are checked first: equal outputs (1e-5\n"
         "in float32) beside `transformers`, equal FLOPs (5 %) beside the others. Times are medians over turns, ratios\n"
         "are medians over pairs of turns with their extremes: above 1 ours is faster. The limit is the FLOPs of the\n"

@@ -18,7 +18,7 @@ from perceivers.modalities.base import Part
 from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over an axis
-WIDTH, REACH = 64, 3  # of the convolutions: channels, and patches that one of them spans
+WIDTH, KERNEL = 64, 3  # of the convolutions: channels, and patches that one of them spans
 
 
 class ArrayTokens(nn.Module):
@@ -26,7 +26,7 @@ class ArrayTokens(nn.Module):
 
     patch: elements along each of d axes; features: numbers of an element
     lengths: of each axis so many elements from the first one on are [-1, 1]; None: the axis spans each array
-    blocks: with some, residual convolutions stand between the elements and the token, which then sees its neighbours
+    blocks: of convolutions, by which a token sees the patches around its own; d is 1 or 2 then
     """
 
     def __init__(
@@ -34,11 +34,19 @@ class ArrayTokens(nn.Module):
     ):
         super().__init__()
         self.patch, self.lengths = tuple(patch), tuple(lengths)
-        self.elements = linear(math.prod(patch) * features, WIDTH if blocks else channels)
-        self.blocks = nn.ModuleList(ConvBlock(WIDTH, REACH, len(patch)) for _ in range(blocks))
-        self.to_channels = linear(WIDTH, channels) if blocks else nn.Identity()
-        self.positions = linear(fourier_channels(len(patch), NUM_BANDS), channels)
+        elements, axes = math.prod(patch) * features, len(patch)
+        if blocks:
+            self.neighbours = Neighbours(elements, blocks, axes, channels)
+        else:
+            self.elements = linear(elements, channels)
+        self.blocks = blocks
+        self.positions = linear(fourier_channels(axes, NUM_BANDS), channels)
         self.field = LearnedArray(1, channels)
+
+    @property
+    def distance(self) -> int:
+        """So many patches away along each axis are the farthest that a token sees."""
+        return self.blocks * 2 * (KERNEL // 2)
 
     def forward(
         self, values: Float[Tensor, "b *s f"], there: Bool[Tensor, "b *s"], sizes: Int[Tensor, "b d"], start: int = 0
@@ -46,37 +54,55 @@ class ArrayTokens(nn.Module):
         """`values` are 0 where there is nothing; a token is masked where nothing of its patch is there. They are those
         of the whole arrays, which have these `sizes`, or a band of rows from `start` on, a multiple of the patch.
         """
+        content, mask = self.content(values, there)
+        tokens, mask = self.tokens(content, mask, sizes, start)
+        return tokens.flatten(1, -2), mask.flatten(1)
+
+    def content(
+        self, values: Float[Tensor, "b *s f"], there: Bool[Tensor, "b *s"]
+    ) -> tuple[Float[Tensor, "b *g w"], Bool[Tensor, "b *g"]]:
+        """What the elements of each patch say, on the grid of patches."""
         beyond = [(0, -size % step) for size, step in zip(there.shape[1:], self.patch, strict=True)]
         padding = [side for pair in reversed(beyond) for side in pair]
         values, there = pad(values, (0, 0, *padding)), pad(there, padding)
-        grid = [size // step for size, step in zip(there.shape[1:], self.patch, strict=True)]
-        mask = self._patches(there.unsqueeze(-1)).any(-1)
-        tokens = self._near(self.elements(self._patches(values)), mask, grid)
+        read = self.neighbours.elements if self.blocks else self.elements
+        return read(self._patches(values)), self._patches(there.unsqueeze(-1)).any(-1)
+
+    def tokens(
+        self, content: Float[Tensor, "b *g w"], mask: Bool[Tensor, "b *g"], sizes: Int[Tensor, "b d"], start: int = 0
+    ) -> tuple[Float[Tensor, "b *g c"], Bool[Tensor, "b *g"]]:
+        """The tokens on the grid, of whole arrays or of the band of rows from `start` on."""
+        grid = mask.shape[1:]
         different, which = sizes.unique(dim=0, return_inverse=True)  # most arrays of a batch have the same size
         place = centres(different, grid, self.patch, self.lengths, start)
-        positions = self.positions(fourier_features(place, NUM_BANDS, len(grid) * [RESOLUTION]))
-        return self.to_channels(tokens) + positions[which] + self.field(1), mask
-
-    @property
-    def reach(self) -> int:
-        """So many patches away along each axis is the farthest that a token sees."""
-        return len(self.blocks) * 2 * (REACH // 2)
-
-    def _near(self, tokens: Tensor, mask: Bool[Tensor, "b m"], grid: Sequence[int]) -> Tensor:
-        """Tokens (b m w) that have seen their neighbours on the grid."""
-        if not len(self.blocks):
-            return tokens
-        x = (tokens * mask.unsqueeze(-1)).unflatten(1, grid)
-        for block in self.blocks:
-            x = block(x, mask.unflatten(1, grid))
-        return x.flatten(1, -2)
+        positions = self.positions(fourier_features(place, NUM_BANDS, len(grid) * [RESOLUTION])).unflatten(1, grid)
+        content = self.neighbours(content, mask) if self.blocks else content
+        return content + positions[which] + self.field(1).view(-1), mask
 
     def _patches(self, array: Tensor) -> Tensor:
-        """(b *s f) → (b m p), the elements of a patch in the order of the axes."""
+        """(b *s f) → (b *g p), the elements of a patch in the order of the axes."""
         names = range(len(self.patch))
         axes, cells, inside = (" ".join(form.format(i) for i in names) for form in ("(s{0} p{0})", "s{0}", "p{0}"))
         steps = {f"p{i}": step for i, step in enumerate(self.patch)}
-        return rearrange(array, f"b {axes} f -> b ({cells}) ({inside} f)", **steps)
+        return rearrange(array, f"b {axes} f -> b {cells} ({inside} f)", **steps)
+
+
+class Neighbours(nn.Module):
+    """What each patch of a grid says, together with those around it: a linear layer of its `elements` numbers, which is
+    asked for by itself; residual convolutions over the grid; a linear layer.
+    """
+
+    def __init__(self, elements: int, blocks: int, axes: int, channels: int):
+        super().__init__()
+        self.elements = linear(elements, WIDTH)
+        self.blocks = nn.ModuleList(ConvBlock(WIDTH, KERNEL, axes) for _ in range(blocks))
+        self.to_channels = linear(WIDTH, channels)
+
+    def forward(self, content: Float[Tensor, "b *g w"], mask: Bool[Tensor, "b *g"]) -> Float[Tensor, "b *g c"]:
+        x = content * mask.unsqueeze(-1)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.to_channels(x)
 
 
 class ArrayInput(nn.Module):

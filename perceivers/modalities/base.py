@@ -204,6 +204,10 @@ class Modality(ABC):
         """
         return Plain(self.draw(field, cell))
 
+    def like(self, field: Any, origin: Any) -> Any:
+        """A new model's input `field` with what it must share with `origin`, a start's, to take its weights."""
+        return field
+
     def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
         """A weight of an input `old` as one of an input `new`, whose shape is another; None: it is made anew."""
         return None

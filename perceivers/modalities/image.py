@@ -14,10 +14,11 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
+from torch.utils.checkpoint import checkpoint
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.array_input import ArrayTokens, inside
+from perceivers.modalities.array_input import WIDTH, ArrayTokens, inside
 from perceivers.modalities.base import (
     Inputs,
     Modality,
@@ -47,7 +48,7 @@ class Image(Modality):
     down to at most this; None: never), `patch` (its side in pixels; None: by train's sizes), `max_pixels` (larger
     files are refused from their header), `mean` and `std` (of each channel, in [0, 1], of train), `flip` (left and
     right are changed at random in training), `blocks` (residual blocks of convolutions by which a patch sees those
-    around it; 0: it is read by itself; None: 2).
+    around it; 0: it is read by itself; None: those of the start, or 2).
 
     An example is (h w c), uint8, or float32 in [0, 1] where 8 bits do not hold it.
     """
@@ -70,7 +71,9 @@ class Image(Modality):
             positive(field, option)
         one_of(field, "max_pixels", int)
         one_of(field, "flip", bool)
-        one_of(field, "blocks", None, *range(MOST_BLOCKS + 1))
+        blocks = field.options["blocks"]
+        if blocks is not None and (type(blocks) is not int or not 0 <= blocks <= MOST_BLOCKS):
+            raise BadInput(f"{field.name}: blocks must be a whole number from 0 to {MOST_BLOCKS}, got {blocks!r:.60}")
         for option in ("mean", "std"):
             numbers(field, option, field.options["channels"])
 
@@ -171,7 +174,7 @@ class Image(Modality):
 
     def fitted(self, name: str, weight: Tensor, old: Any, new: Any) -> Tensor | None:
         """Patches of other channels or another size: the colours' mean for each, resampled."""
-        if name != "tokens.elements.weight":
+        if name not in ("tokens.elements.weight", "tokens.neighbours.elements.weight"):
             return None
         was, p, c = old.options["patch"], new.options["patch"], len(new.options["mean"])
         patches = rearrange(weight, "d (y x c) -> d c y x", y=was, x=was)
@@ -180,6 +183,9 @@ class Image(Modality):
         if p != was:
             patches = interpolate(patches, (p, p), mode="bilinear", antialias=True) * (was / p) ** 2
         return rearrange(patches, "d c y x -> d (y x c)")
+
+    def like(self, field: Any, origin: Any) -> Any:
+        return field if "blocks" in field.options else field.with_options(blocks=origin.options["blocks"] or 0)
 
     def baseline(self, field: Any) -> Any:
         """Pixels at 16 × 16, or at their own size where it is one for all and at most 32."""
@@ -242,28 +248,43 @@ class ImageInput(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
-        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None), blocks or 0)
+        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None), blocks or 0)  # None: an old model
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
-        return self._read(part["pixels"], part["sizes"], 0)
+        content, mask = self._content(part["pixels"], part["sizes"], 0)
+        tokens, mask = self.tokens.tokens(content, mask, part["sizes"])
+        return tokens.flatten(1, 2), mask.flatten(1)
 
     def pieces(self, part: Part) -> list[Piece]:
-        """The same tokens by bands of rows, of pixels that stay in files."""
-        stacked, sizes = part["pixels"], part["sizes"]
-        h, patch = stacked.shape[1], self.tokens.patch[0]
+        """The same tokens by bands of rows, of pixels that stay in files.
 
-        def make(start: int, stop: int, count: int) -> tuple[Tensor, Tensor]:
-            """Rows around the band are read, too: its tokens see them."""
-            first, last = max(0, start - self.tokens.reach * patch), min(h, stop + self.tokens.reach * patch)
-            tokens, mask = self._read(stacked.rows(first, last).to(sizes.device), sizes, first)
-            rows = -(-(last - first) // patch)
-            before = (start - first) // patch * (tokens.shape[1] // rows)
-            return tokens[:, before : before + count], mask[:, before : before + count]
+        Where a token sees its neighbours, the rows around a band are read, too. Bands have as many tokens as may be
+        then, so that these are few, and their pixels are read by thinner ones, again in the backward pass.
+        """
+        stacked, sizes, patch = part["pixels"], part["sizes"], self.tokens.patch
+        b, h, w, c = stacked.shape
+        around = self.tokens.distance * patch[0]
 
-        found = bands(stacked.shape, self.tokens.patch)
-        return [Piece(tokens, partial(make, start, stop, tokens)) for start, stop, tokens in found]
+        def content(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            return self._content(stacked.rows(start, stop).to(sizes.device), sizes, start)
 
-    def _read(self, array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], start: int) -> tuple[Tensor, Tensor]:
+        def make(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            first, last = max(0, start - around), min(h, stop + around)
+            thin = bands((b, last - first, w, c), patch)
+            read = [checkpoint(content, first + low, first + high, use_reentrant=False) for low, high, _ in thin]
+            whole, mask = (torch.cat(parts, dim=1) for parts in zip(*read, strict=True))
+            tokens, mask = self.tokens.tokens(whole, mask, sizes, first)
+            rows = slice((start - first) // patch[0], -(-(stop - first) // patch[0]))
+            return tokens[:, rows].flatten(1, 2), mask[:, rows].flatten(1)
+
+        if not around:
+            return [Piece(tokens, partial(make, start, stop)) for start, stop, tokens in bands(stacked.shape, patch)]
+        thick = bands((b, -(-h // patch[0]), -(-w // patch[1]), WIDTH), (1, 1))
+        return [
+            Piece(tokens, partial(make, start * patch[0], min(stop * patch[0], h))) for start, stop, tokens in thick
+        ]
+
+    def _content(self, array: Float[Tensor, "b h w c"], sizes: Int[Tensor, "b 2"], start: int) -> tuple[Tensor, Tensor]:
         there = inside(sizes, array.shape[1:3], start)
         array = ((array - self.mean) / self.std) * there.unsqueeze(-1)
-        return self.tokens(array, there, sizes, start)
+        return self.tokens.content(array, there)

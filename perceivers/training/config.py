@@ -63,10 +63,10 @@ class Training:
     """What a self-attend computes is not kept but computed anew in the backward pass: less memory, a longer step. By
     default on where a published model needs it: with --from, where half of the memory does not hold a step."""
     validations: int = 20
-    """So many in a run."""
+    """So many in a run; with minutes fewer, where few rows each would take more than a tenth of the steps' time."""
     validation_rows: int | None = None
     """Validation rows that each of them reads: the same ones, drawn once; by default all, or with minutes as many as
-    keep validations to a tenth of the steps' time."""
+    keep validations to a tenth of the steps' time, 256 at least."""
     wide: bool = True
     """A linear model of numbers, categories, series and words answers beside the Perceiver, weighted by how much it
     helps; `--training.wide=false`: the Perceiver alone."""

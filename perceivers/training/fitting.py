@@ -41,6 +41,7 @@ MEASURED_STEPS = 30
 MEASURING_SHARE = 0.1  # of the time left: on a slow machine fewer steps are measured
 SAFETY = 0.95
 VALIDATING_SHARE = 0.1  # of the time of the steps: where validation rows are many, a sample of them is read
+LEAST_VALIDATED = 256  # rows of a sample: by fewer, no weights can be told to be the best
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,9 @@ def plan(model: Model, data: Any, config: Config, deadline: float | None) -> Con
     fastest = min(times, key=times.__getitem__)
     config = with_kernels(config, *fastest)
     most_steps = defaults.max_steps(config, len(training_rows(data, config)), data.schema)
-    row_seconds = evaluation_seconds(model, data, config)
+    row_seconds = max(1e-9, evaluation_seconds(model, data, config))
     left = SAFETY * (deadline - time.monotonic() - row_seconds * len(data.parts["test"]))
-    config = with_validations(config, data, VALIDATING_SHARE * left / row_seconds)
+    config = with_validations(config, data, VALIDATING_SHARE * min(left, most_steps * times[fastest]) / row_seconds)
     if not config.training.small:
         left -= row_seconds * config.training.validations * len(validation_rows(data, config))
     return replace(config, steps=max(1, min(most_steps, int(left / times[fastest]))))
@@ -216,12 +217,13 @@ def with_kernels(config: Config, precision: str, threads: int) -> Config:
 
 
 def with_validations(config: Config, data: Any, most: float) -> Config:
-    """The configuration whose validations read at most about so many rows in all, and a batch each at least."""
-    t = config.training
-    each = max(t.batch_size or 1, int(most / t.validations))
-    if t.small or t.validation_rows or len(data.parts["validation"]) <= each:
+    """The configuration whose validations read at most about so many rows in all: fewer each, then fewer times."""
+    t, rows = config.training, len(data.parts["validation"])
+    if t.small:  # there is none
         return config
-    return replace(config, training=replace(t, validation_rows=each))
+    each = t.validation_rows or max(LEAST_VALIDATED, int(most / t.validations))
+    often = max(1, min(t.validations, int(most / min(each, max(1, rows)))))
+    return replace(config, training=replace(t, validations=often, validation_rows=each if each < rows else None))
 
 
 @contextmanager
@@ -297,7 +299,7 @@ def fit(
         raise
     except NotFinite as error:
         raise _not_finite(error, stream.row_ids(error.step), config, folder) from error
-    return _outcome(model, module, config, validation, in_time, checkpoints.failed)
+    return _outcome(model, data, module, config, validation, in_time, checkpoints.failed)
 
 
 def _in_time(model: Model, data: Any, config: Config, deadline: float, validation: Any) -> callbacks.InTime:
@@ -323,7 +325,7 @@ def _not_finite(error: NotFinite, rows: np.ndarray, config: Config, folder: RunF
 
 
 def _outcome(
-    model: Model, module: Any, config: Config, validation: Any, in_time: Any, failed: dict[int, str]
+    model: Model, data: Any, module: Any, config: Config, validation: Any, in_time: Any, failed: dict[int, str]
 ) -> Outcome:
     steps, notes = module.trainer.global_step, []
     if in_time is not None and in_time.stopped_at is not None:
@@ -332,8 +334,8 @@ def _outcome(
             "planned."
         )
         say(notes[-1])
-    if (read := config.training.validation_rows) and validation is not None:
-        notes.append(f"Each validation in training read {counted(read, 'row')}, the same ones, of all for validation.")
+    if validation is not None and len(read := validation_rows(data, config)) < len(data.parts["validation"]):
+        notes.append(f"Each validation in training read the same {counted(len(read), 'row')} of those for validation.")
     kept = "the average of the weights over the last steps" if config.training.average else "the last weights"
     if validation is not None and validation.best_weights is not None:
         model.load_state_dict(validation.best_weights)

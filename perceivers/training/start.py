@@ -48,12 +48,20 @@ class Start:
         return replace(config, architecture=architecture(self.numbers))
 
     def adapted(self, schema: Schema) -> Schema:
-        """The schema with the inputs that fit read as this model's: where it is, or started from, a published one."""
-        inputs = list(schema.inputs)
+        """The schema with the inputs that fit read as this model's."""
+        inputs = [self._like(field) for field in schema.inputs]
         for origin in self.fields.values():
             if isinstance(kind := modality(origin), Deepmind):
                 inputs = kind.adapt(origin, inputs)
         return schema.with_inputs(inputs)
+
+    def _like(self, field: Field) -> Field:
+        """An input as the one of this model that its weights come from."""
+        same = [name for name, origin in self.fields.items() if origin.modality == field.modality]
+        if not same:
+            return field
+        origin = field.name if field.name in same else same[0]
+        return modality(field).like(field, self.fields[origin])
 
     def new_model(self, schema: Schema, config: Config) -> Model:
         """A new model of this one's sizes."""
