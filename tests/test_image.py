@@ -273,6 +273,9 @@ def test_fit_reads_channels_patch_and_statistics_off_train():
         ([random_picture(5, 7, 6)], {"channels": 3}, "i: no picture has 3 channels"),
         ([GREY], {"channels": "grey"}, "i: channels must be a positive integer, got 'grey'"),
         ([GREY], {"resize": 0}, "i: resize must be a positive integer, got 0"),
+        ([GREY], {"blocks": 2.0}, r"i: blocks must be a whole number from 0 to 8, got 2\.0"),
+        ([GREY], {"blocks": True}, "i: blocks must be a whole number from 0 to 8, got True"),
+        ([GREY], {"blocks": 9}, "i: blocks must be a whole number from 0 to 8, got 9"),
     ],
 )
 def test_what_cannot_be_fitted(cells, options, message):
@@ -323,6 +326,16 @@ def test_tokens_are_patches_and_positions():
                 content = module.tokens.elements(torch.tensor(patch.ravel()).float())
                 expected = content + module.tokens.positions(position) + module.tokens.field.array[0]
                 torch.testing.assert_close(array[row, y * 4 + x], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_neighbours_are_seen_unless_the_schema_or_an_old_model_says_otherwise():
+    fitted = image_field([GREY])
+    assert fitted.options["blocks"] == 2
+    assert image_field([GREY], blocks=0).options["blocks"] == 0
+    for blocks, expected in ((2, 2), (0, 0), (None, 0)):  # None: saved before there were any
+        module = IMAGE.inputs([fitted.with_options(blocks=blocks)], CHANNELS)
+        assert module.fields[0].tokens.blocks == expected
+        assert any("neighbours" in name for name in module.state_dict()) == (expected > 0)
 
 
 def test_centres_span_each_picture():
