@@ -48,11 +48,11 @@ def uniform(purpose, count, rows=3):
     return torch.rand(rows, count, generator=torch.Generator().manual_seed(len(purpose)))
 
 
-@pytest.mark.parametrize("patch", [1, 2, 3])
-def test_a_picture_as_an_array_is_the_same_input(patch):
-    picture = Field("a", "image", "input", ("a",), {**Image.options, "patch": patch})
+@pytest.mark.parametrize(("patch", "blocks"), [(1, 0), (2, 1), (3, 2), (3, None)])
+def test_a_picture_as_an_array_is_the_same_input(patch, blocks):
+    picture = Field("a", "image", "input", ("a",), {**Image.options, "patch": patch, "blocks": blocks})
     picture = picture.with_options(**Image().fit(picture, PICTURES))
-    array = field_of(PICTURES, axes=["y", "x", "channels"], patch=[patch, patch])
+    array = field_of(PICTURES, axes=["y", "x", "channels"], patch=[patch, patch], blocks=blocks)
     np.testing.assert_allclose(array.options["mean"], 255 * np.array(picture.options["mean"]), rtol=1e-5)
     np.testing.assert_allclose(array.options["std"], 255 * np.array(picture.options["std"]), rtol=1e-5)
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def test_the_patch_that_is_proposed_for_squares_is_that_of_pictures(side):
 
 
 def test_a_token_is_what_it_says():
-    field = field_of(MIXED, axes=["y", "x", "channels"], patch=[2, 3])
+    field = field_of(MIXED, axes=["y", "x", "channels"], patch=[2, 3], blocks=0)
     assert field.options["missing"] is True
     found, mask = answer(field, MIXED)
     torch.manual_seed(0)
@@ -126,14 +126,15 @@ def test_where_the_channels_stand_does_not_matter():
 
 def test_places_span_each_array_or_are_distances():
     cells = [np.arange(n, dtype=float) for n in (8, 4)]
-    spanned, measured = field_of(cells, axes=["t"]), field_of(cells, axes=["t"], spacing={"t": 0.5})
+    spanned = field_of(cells, axes=["t"], blocks=0)
+    measured = field_of(cells, axes=["t"], spacing={"t": 0.5}, blocks=0)
     assert measured.options["extents"] == {"t": 4.0}
     same = [np.zeros(8), np.zeros(4)]
     (long, _), (short, _) = (answer(measured, [cell]) for cell in same)
     torch.testing.assert_close(long[0, :4], short[0], atol=1e-5, rtol=1e-4)  # the same places, in both
     (long, _), (short, _) = (answer(spanned, [cell]) for cell in same)
     assert (long[0, :4] - short[0]).abs().max() > 0.1
-    half = field_of(cells, axes=["t"], spacing={"t": 0.5}, extents={"t": 8.0})  # as if train had reached so far
+    half = field_of(cells, axes=["t"], spacing={"t": 0.5}, extents={"t": 8.0}, blocks=0)  # as if train had reached so far
     torch.testing.assert_close(answer(half, [np.zeros(16)])[0], answer(spanned, [np.zeros(16)])[0])
 
 
@@ -249,6 +250,8 @@ def test_an_archive_of_several_arrays_names_the_option(tmp_path):
         ({"key": 3}, "key must be str"),
         ({"max_tokens": None}, "max_tokens must be int"),
         ({"augment": "no"}, "augment must be bool"),
+        ({"blocks": -1}, "blocks must be a whole number from 0 to 8, got -1"),
+        ({"axes": ["z", "y", "x"], "blocks": 1}, "blocks are of one or two axes, not of z, y, x: say 0"),
     ],
 )
 def test_options_that_cannot_be(options, message):

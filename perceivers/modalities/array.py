@@ -18,7 +18,7 @@ from torch import Tensor
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import array_cells
-from perceivers.modalities.array_input import ArrayInput
+from perceivers.modalities.array_input import BLOCKS, MOST_AXES, MOST_BLOCKS, ArrayInput, with_blocks
 from perceivers.modalities.axes import CHANNELS, check_axes, named, patches, places, tokens
 from perceivers.modalities.base import (
     Inputs,
@@ -31,6 +31,7 @@ from perceivers.modalities.base import (
     one_column,
     one_of,
     positive,
+    whole,
 )
 from perceivers.modalities.planes import Planes
 from perceivers.modalities.shaded import Plain, Shaded, shades
@@ -48,7 +49,9 @@ class Array(Modality):
     first element; along all others each array reaches from end to end), `extents` (axis: the distance that is as long
     as an axis gets; None: train's), `patch` (elements along each axis but `channels` that are one token; None: by
     train's sizes), `max_tokens` (of an array; larger ones are refused), `augment` (in training noise is added, and some
-    tokens are hidden); and of train: `channels` (how many), `mean` and `std` (of each), `missing` (some elements are).
+    tokens are hidden), `blocks` (residual blocks of convolutions by which a patch sees those around it, of one or two
+    axes beside the channels; 0: it is read by itself; None: those of the start, or 2); and of train: `channels` (how
+    many), `mean` and `std` (of each), `missing` (some elements are).
 
     An example is (*sizes, channels) in the type of its numbers, NaN where missing.
     """
@@ -63,6 +66,7 @@ class Array(Modality):
         "patch": None,
         "max_tokens": 16_384,
         "augment": True,
+        "blocks": None,
         "channels": None,
         "mean": None,
         "std": None,
@@ -76,6 +80,7 @@ class Array(Modality):
         for option in ("files", "augment"):
             one_of(field, option, bool)
         one_of(field, "missing", bool, None)
+        whole(field, "blocks", MOST_BLOCKS)
         for option in ("channels", "max_tokens"):
             positive(field, option)
         for option in ("mean", "std"):
@@ -83,6 +88,9 @@ class Array(Modality):
         if field.options["std"] is not None and min(field.options["std"]) <= 0:
             raise BadInput(f"{field.name}: std must be positive, got {field.options['std']!r:.60}")
         check_axes(field)
+        axes = field.options["axes"]
+        if axes is not None and len(places(axes)) > MOST_AXES and field.options["blocks"]:
+            raise BadInput(f"{field.name}: blocks are of one or two axes, not of {', '.join(places(axes))}: say 0")
 
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
         self.check(field)
@@ -106,6 +114,7 @@ class Array(Modality):
             "axes": axes,
             "channels": channels,
             "patch": patches(np.median(sizes, axis=0), sizes.max(0), field.options["max_tokens"]),
+            "blocks": BLOCKS if len(places(axes)) <= MOST_AXES else 0,
             "extents": {axis: most[axis] * float(step) for axis, step in field.options["spacing"].items()},
             "missing": any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in arrays),
             **_statistics(arrays),
@@ -191,6 +200,9 @@ class Array(Modality):
         by_patch = torch.from_numpy(shades(weights.mean(0))).reshape(1, *grid)
         return Planes.of(example, _spread(by_patch, patch, shape)[0].numpy(), places(field.options["axes"]))
 
+    def like(self, field: Any, origin: Any) -> Any:
+        return with_blocks(field, origin)
+
     def baseline(self, field: Any) -> Any:
         """Means over at most 1,024 blocks, and of each channel the mean and the standard deviation."""
         from perceivers.modalities import features
@@ -240,4 +252,4 @@ def _module(field: Any, channels: int) -> ArrayInput:
         options["extents"][axis] / options["spacing"][axis] if axis in options["spacing"] else None
         for axis in places(options["axes"])
     ]
-    return ArrayInput(options["patch"], options["channels"], options["missing"], lengths, channels)
+    return ArrayInput(options["patch"], options["channels"], options["missing"], lengths, options["blocks"], channels)

@@ -5,6 +5,7 @@ Not concerned with what the elements are, nor with reading and scaling them (`ar
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -19,6 +20,7 @@ from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over an axis
 WIDTH, KERNEL = 64, 3  # of the convolutions: channels, and patches that one of them spans
+BLOCKS, MOST_BLOCKS, MOST_AXES = 2, 8, 2  # of convolutions; of more axes they cost more than what they serve
 
 
 class ArrayTokens(nn.Module):
@@ -26,13 +28,20 @@ class ArrayTokens(nn.Module):
 
     patch: elements along each of d axes; features: numbers of an element
     lengths: of each axis so many elements from the first one on are [-1, 1]; None: the axis spans each array
-    blocks: of convolutions, by which a token sees the patches around its own; d is 1 or 2 then
+    blocks: of convolutions, by which a token sees the patches around its own; d is 1 or 2 then. None: of a model that
+        was saved before there were any
     """
 
     def __init__(
-        self, patch: Sequence[int], features: int, channels: int, lengths: Sequence[float | None], blocks: int = 0
+        self,
+        patch: Sequence[int],
+        features: int,
+        channels: int,
+        lengths: Sequence[float | None],
+        blocks: int | None = None,
     ):
         super().__init__()
+        blocks = blocks or 0
         self.patch, self.lengths = tuple(patch), tuple(lengths)
         elements, axes = math.prod(patch) * features, len(patch)
         if blocks:
@@ -108,10 +117,18 @@ class Neighbours(nn.Module):
 class ArrayInput(nn.Module):
     """Standardised arrays of k channels → tokens. With `missing`, a second set of channels says what is not there."""
 
-    def __init__(self, patch: Sequence[int], k: int, missing: bool, lengths: Sequence[float | None], channels: int):
+    def __init__(
+        self,
+        patch: Sequence[int],
+        k: int,
+        missing: bool,
+        lengths: Sequence[float | None],
+        blocks: int | None,
+        channels: int,
+    ):
         super().__init__()
         self.missing = missing
-        self.tokens = ArrayTokens(patch, k * (1 + missing), channels, lengths)
+        self.tokens = ArrayTokens(patch, k * (1 + missing), channels, lengths, blocks)
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         values, present = part["values"], part["present"]
@@ -119,6 +136,11 @@ class ArrayInput(nn.Module):
             absent = inside(part["sizes"], present.shape[1:-1]).unsqueeze(-1) & ~present
             values = torch.cat([values, absent.to(values.dtype)], dim=-1)
         return self.tokens(values, present.any(-1), part["sizes"])
+
+
+def with_blocks(field: Any, origin: Any) -> Any:
+    """An input field with as many blocks as `origin` of a start, unless it says how many."""
+    return field if "blocks" in field.options else field.with_options(blocks=origin.options["blocks"] or 0)
 
 
 def inside(sizes: Int[Tensor, "b d"], shape: Sequence[int], start: int = 0) -> Bool[Tensor, "b *s"]:

@@ -334,6 +334,13 @@ def positive(field: Any, option: str) -> None:
         raise BadInput(f"{field.name}: {option} must be a positive integer, got {value!r:.60}")
 
 
+def whole(field: Any, option: str, most: int) -> None:
+    """Raises BadInput where an option is not None or a whole number from 0 to `most`."""
+    value = field.options[option]
+    if value is not None and (type(value) is not int or not 0 <= value <= most):
+        raise BadInput(f"{field.name}: {option} must be a whole number from 0 to {most}, got {value!r:.60}")
+
+
 def numbers(field: Any, option: str, count: int | None = None) -> None:
     """Raises BadInput where an option is not None or a list of (`count`) finite numbers."""
     value = field.options[option]

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.array_input import WIDTH, ArrayTokens, inside
+from perceivers.modalities.array_input import BLOCKS, MOST_BLOCKS, WIDTH, ArrayTokens, inside, with_blocks
 from perceivers.modalities.base import (
     Inputs,
     Modality,
@@ -30,6 +30,7 @@ from perceivers.modalities.base import (
     one_column,
     one_of,
     positive,
+    whole,
 )
 from perceivers.modalities.large import Piece, Stacked, any_stored, bands, is_stacked
 from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shades
@@ -40,7 +41,6 @@ TOKENS = 256  # the patch is the smallest that gives at most so many for a media
 PATCHES = (1, 2, 4, 8, 16, 32)
 SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
 CONTRAST, BRIGHTNESS = 0.2, 0.1
-BLOCKS, MOST_BLOCKS = 2, 8
 
 
 class Image(Modality):
@@ -71,9 +71,7 @@ class Image(Modality):
             positive(field, option)
         one_of(field, "max_pixels", int)
         one_of(field, "flip", bool)
-        blocks = field.options["blocks"]
-        if blocks is not None and (type(blocks) is not int or not 0 <= blocks <= MOST_BLOCKS):
-            raise BadInput(f"{field.name}: blocks must be a whole number from 0 to {MOST_BLOCKS}, got {blocks!r:.60}")
+        whole(field, "blocks", MOST_BLOCKS)
         for option in ("mean", "std"):
             numbers(field, option, field.options["channels"])
 
@@ -185,7 +183,7 @@ class Image(Modality):
         return rearrange(patches, "d c y x -> d (y x c)")
 
     def like(self, field: Any, origin: Any) -> Any:
-        return field if "blocks" in field.options else field.with_options(blocks=origin.options["blocks"] or 0)
+        return with_blocks(field, origin)
 
     def baseline(self, field: Any) -> Any:
         """Pixels at 16 × 16, or at their own size where it is one for all and at most 32."""
@@ -248,7 +246,7 @@ class ImageInput(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
-        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None), blocks or 0)  # None: an old model
+        self.tokens = ArrayTokens((patch, patch), len(mean), channels, (None, None), blocks)
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         content, mask = self._content(part["pixels"], part["sizes"], 0)
