@@ -134,7 +134,8 @@ def test_places_span_each_array_or_are_distances():
     torch.testing.assert_close(long[0, :4], short[0], atol=1e-5, rtol=1e-4)  # the same places, in both
     (long, _), (short, _) = (answer(spanned, [cell]) for cell in same)
     assert (long[0, :4] - short[0]).abs().max() > 0.1
-    half = field_of(cells, axes=["t"], spacing={"t": 0.5}, extents={"t": 8.0}, blocks=0)  # as if train had reached so far
+    # as if train had reached so far
+    half = field_of(cells, axes=["t"], spacing={"t": 0.5}, extents={"t": 8.0}, blocks=0)
     torch.testing.assert_close(answer(half, [np.zeros(16)])[0], answer(spanned, [np.zeros(16)])[0])
 
 
