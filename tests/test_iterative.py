@@ -54,11 +54,12 @@ def test_shared_weights_are_stored_once(model):
 
 
 def test_chunks_masks_and_order(model, inputs):
-    whole = naive.array(model(inputs))
-    assert naive.relative(naive.array(model(split(inputs, 3, 14))), whole) < 1e-5
-    assert naive.relative(naive.array(model(inputs[:, torch.randperm(M)])), whole) < 1e-5
+    model, inputs = model.double(), inputs.double()  # in float32 the order of sums shows where answers are large
+    whole = model(inputs)
+    assert torch.allclose(model(split(inputs, 3, 14)), whole, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(model(inputs[:, torch.randperm(M)]), whole, atol=1e-5)
     mask = torch.arange(M).expand(B, -1) < 13
-    assert naive.relative(naive.array(model(inputs, mask)), naive.array(model(inputs[:, :13]))) < 1e-5
+    assert torch.allclose(model(inputs, mask), model(inputs[:, :13]), atol=1e-5)
 
 
 def test_gradients_reach_every_parameter(model, inputs):

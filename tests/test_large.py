@@ -143,9 +143,17 @@ def image_field(**options):
     return field.with_options(**{**modality(field).options, **known, **options})
 
 
+@pytest.fixture
+def double():
+    """Models in float64: in float32 the order of sums shows in gradients."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("sizes", [[(31, 17)], [(31, 17), (7, 2), (20, 29)]], ids=str)
 @pytest.mark.parametrize("blocks", [0, 1, 2])
-def test_a_picture_in_a_file_has_the_tokens_answers_and_gradients_of_one_in_memory(sizes, blocks, tiny):
+def test_a_picture_in_a_file_has_the_tokens_answers_and_gradients_of_one_in_memory(sizes, blocks, tiny, double):
     field = image_field(blocks=blocks)
     model, kind = model_of(field), modality(field)
     examples = [picture(h, w, seed=h) for h, w in sizes] + [None]
@@ -166,9 +174,8 @@ def test_a_picture_in_a_file_has_the_tokens_answers_and_gradients_of_one_in_memo
     torch.testing.assert_close(torch.cat(arrays, 1), array, atol=1e-6, rtol=0)
     (whole, expected), (streamed, got) = found
     torch.testing.assert_close(streamed, whole, atol=1e-6, rtol=0)
-    largest = max(float(b.abs().max()) for b in expected)
     for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6 * largest, rtol=1e-5)
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
