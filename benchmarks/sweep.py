@@ -37,11 +37,11 @@ SETS = {  # steps of a trial: other work on the machine changes nothing
     "digits": 200,
     "breast_cancer": 400,
     "diabetes": 300,
-    "JapaneseVowels": 300,
-    "OSULeaf": 600,
-    "reviews": 200,
-    "mnist_5k": 300,
-    "languages": 400,
+    "JapaneseVowels": 100,
+    "OSULeaf": 300,
+    "reviews": 150,
+    "mnist_5k": 150,
+    "languages": 300,
 }
 FOLDS = 5  # of which the first stands for the test
 SEEDS, MORE_SEEDS = 10, 2  # at most; of the defaults
@@ -79,13 +79,17 @@ def trial(set_name: str, variant: Variant, seed: int, folder: Path | None) -> li
 
 def fits(set_name: str, variant: Variant) -> bool:
     """Whether a variant touches what the set has."""
-    texts = {"reviews", "languages"}
     touched = {
-        "modalities.text.": texts,
+        "modalities.text.": {"reviews", "languages"},
         "modalities.image.": {"digits", "mnist_5k"},
+        "modalities.image.TOKENS": {"mnist_5k"},
+        "modalities.series": {"JapaneseVowels", "OSULeaf"},
+        "modalities.number.": {"diabetes"},
         "modalities.category.": SETS.keys() - {"diabetes"},
+        "field_drop": {"breast_cancer", "diabetes"},
     }
-    return all(set_name in sets for part, sets in touched.items() for name in variant.patches if part in name)
+    names = [*variant.patches, *variant.training]
+    return all(set_name in sets for part, sets in touched.items() for name in names if part in name)
 
 
 def key(set_name: str, variant: Variant, seed: int) -> str:
