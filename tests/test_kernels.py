@@ -15,7 +15,7 @@ from perceivers.core import attentions, kernels, products, trials
 
 def asked_of(kernel, dtype):
     """Whether a kernel is ever asked for products of this type on this CPU."""
-    return kernel not in ("onednn", "joined") or dtype in products.onednn_types()
+    return kernel not in ("onednn", "packed", "joined") or dtype in products.onednn_types()
 
 
 B, H, N, M, K, V = 2, 3, 5, 7, 4, 6
@@ -134,13 +134,13 @@ def test_every_attention_is_the_sum_over_its_weights(sizes, kernel, masked, smal
 def test_a_shape_is_tried_once_and_its_kernel_recorded(fresh, monkeypatch):
     ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)
     kernels.linear(x, layer)
-    assert len(ran) == len(kernels.PRODUCTS) * (trials.TRIALS + 1)
+    assert len(ran) == len(kernels.LEARNING_PRODUCTS) * (trials.TRIALS + 1)  # packed weights are for bfloat16
     assert kernels.record().keys() == {f"product float32 {M}×{K}→{V}"}
     kernels.linear(x, layer)
     q, k, v = (torch.randn(B, H, size, width) for size, width in ((N, K), (M, K), (M, V)))
     kernels.attend(q, k, v)
     kernels.attend(q, k, v)
-    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.ATTENTIONS)) * (trials.TRIALS + 1)
+    assert len(ran) == (len(kernels.LEARNING_PRODUCTS) + len(kernels.ATTENTIONS)) * (trials.TRIALS + 1)
     assert len(kernels.record()) == 2
     for _ in range(2):
         kernels.project(x, [layer, nn.Linear(K, H)])
@@ -186,7 +186,7 @@ def test_products_learn_alike_by_every_kernel(sizes, kind, activation, autocast)
     exact = [array.double().requires_grad_() for array in arrays]
     expected = random_gradients(lambda *a: kernels.PRODUCTS["plain"](*a, activation), exact)
     arrays = [array.requires_grad_() for array in arrays]
-    for kernel in (product for name, product in kernels.PRODUCTS.items() if asked_of(name, kind)):
+    for kernel in (kernels.PRODUCTS[name] for name in kernels.LEARNING_PRODUCTS if asked_of(name, kind)):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast and kind == torch.bfloat16):
             found = random_gradients(lambda *a, kernel=kernel: kernel(*a, activation), arrays)
         assert [x.dtype for x in found[1:]] == [x.dtype for x in arrays]
@@ -201,7 +201,7 @@ def test_a_probe_tries_with_gradients_and_a_record_is_taken_without_a_try(fresh,
     with kernels.probing() as chosen:
         kernels.linear(x, layer).sum().backward()
         kernels.attend(q, k, v).sum().backward()
-    assert len(ran) == (len(kernels.PRODUCTS) + len(kernels.LEARNING_ATTENTIONS)) * (trials.TRIALS + 1)
+    assert len(ran) == (len(kernels.LEARNING_PRODUCTS) + len(kernels.LEARNING_ATTENTIONS)) * (trials.TRIALS + 1)
     assert chosen.keys() == {f"product float32 {M}×{K}→{V}", f"attention float32 {B}×{H}×{N}×{M}×{K}→{V}"}
     assert kernels.record() == {}, "what a run tries is no choice of its process"
     used, kernel = [], kernels.PRODUCTS["onednn"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from perceivers.core import products
 from perceivers.core.attentions import ATTENTIONS, LEARNING_ATTENTIONS, attention_weights
-from perceivers.core.products import PRODUCTS, kind_of
+from perceivers.core.products import LEARNING_PRODUCTS, PRODUCTS, kind_of
 from perceivers.core.trials import (
     FASTEST,
     Decision,
@@ -40,6 +40,7 @@ __all__ = [
     "ATTENTIONS",
     "FASTEST",
     "LEARNING_ATTENTIONS",
+    "LEARNING_PRODUCTS",
     "PRODUCTS",
     "Decision",
     "attend",
@@ -94,7 +95,7 @@ def check(choices: Mapping[str, str]) -> None:
         known = KERNELS.get(kind, {})
         if name not in known:
             raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join(known)}")
-        if name == "onednn" and dtype not in map(_short, products.onednn_types()):
+        if name in ("onednn", "packed") and dtype not in map(_short, products.onednn_types()):
             raise ValueError(f"kernel {name!r} of {shape!r} is not to be had: this machine's torch lacks oneDNN for it")
 
 
@@ -192,9 +193,10 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | No
     learning = mode() != "process"
     rows, (d, c) = min(LEARNING_ROWS if learning else TRIED_ROWS, x.numel() // x.shape[-1]), weight.shape
     types = kind, weight.dtype, weight.dtype
+    names = LEARNING_PRODUCTS if learning or weight.dtype != torch.bfloat16 else PRODUCTS.keys()  # see `packed`
     kernel = fastest(
         f"product {_short(kind)} {rows}×{c}→{d}",
-        PRODUCTS,
+        {name: PRODUCTS[name] for name in names if name in PRODUCTS},
         lambda: (
             *(
                 torch.rand(s).to(t).requires_grad_(learning)

@@ -1,4 +1,4 @@
-"""The products of a linear layer: torch's own, and oneDNN's on the plain weights.
+"""The products of a linear layer: torch's own, and oneDNN's on the plain weights and on weights packed once.
 
 Not concerned with which of them is taken (`kernels.py`).
 """
@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
+
+from perceivers.core.derived import derived
 
 
 def kind_of(x: Tensor, weight: Tensor) -> torch.dtype:
@@ -76,4 +79,11 @@ class _Product(torch.autograd.Function):
         return to_x, to_weight, to_bias, None
 
 
-PRODUCTS: dict[str, Callable[..., Tensor]] = {"plain": plain, "onednn": onednn}
+def packed(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
+    """As `onednn`, of weights in the order in which it reads them: they are kept a second time. Without gradients."""
+    order = Tensor.clone if isinstance(weight, FakeTensor) else torch.ops.mkldnn._reorder_linear_weight
+    return onednn(x, derived([weight], lambda: order(weight)), bias, activation)
+
+
+PRODUCTS: dict[str, Callable[..., Tensor]] = {"plain": plain, "onednn": onednn, "packed": packed}
+LEARNING_PRODUCTS = ("plain", "onednn")  # those that have gradients

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from perceivers.core.attention import linear
+from perceivers.core.derived import derived
 from perceivers.core.inputs import join
 from perceivers.core.positions import LearnedArray, fourier_channels, grid, sines
 from perceivers.published.presets import AutoencoderSizes
@@ -88,7 +89,12 @@ class LearnedInputs(nn.Module):
             raise ValueError(
                 f"images of {_by(images.shape)} came, but positions were learned for {_by(self.image_size)}"
             )
-        return rearrange(self.pixels(images), "b c h w -> b (h w) c"), self.project(self.positions.array)
+        return rearrange(self.pixels(images), "b c h w -> b (h w) c"), self._projected()
+
+    def _projected(self) -> Float[Tensor, "m c"]:
+        """The same for all images."""
+        array, project = self.positions.array, self.project
+        return derived([array, project.weight, project.bias], lambda: project(array))
 
 
 class StemInputs(nn.Module):

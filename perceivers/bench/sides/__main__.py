@@ -16,6 +16,7 @@ ROLES = {
     "plain kernels": ".plain",
     "torch's products": ".plain",
     "projections apart": ".plain",
+    "weights as they lie": ".plain",
     "whole attentions": ".plain",
     "the papers' order": ".plain",
     "transformers": ".port",

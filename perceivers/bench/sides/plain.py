@@ -30,7 +30,12 @@ def build(spec: Spec, device: torch.device) -> Built:
 
 def _torchs_products() -> None:
     kernels.PRODUCTS.pop("onednn")
+    _weights_as_they_lie()
     _projections_apart()
+
+
+def _weights_as_they_lie() -> None:
+    kernels.PRODUCTS.pop("packed")
 
 
 def _projections_apart() -> None:
@@ -47,6 +52,7 @@ def _papers_order() -> None:
 
 SWITCHES: dict[str, Callable[[], None]] = {
     "torch's products": _torchs_products,
+    "weights as they lie": _weights_as_they_lie,
     "projections apart": _projections_apart,
     "whole attentions": _whole_attentions,
     "the papers' order": _papers_order,

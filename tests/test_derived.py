@@ -1,0 +1,96 @@
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from perceivers.core import derived as module
+from perceivers.core import products
+from perceivers.core.derived import derived
+
+
+@pytest.fixture
+def counted():
+    """A weight, another one, and what makes their product and counts how often it did."""
+    weights, made = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.full((2, 2), 3.0))], []
+
+    def make():
+        made.append(1)
+        return weights[0] @ weights[1]
+
+    return weights, made, make
+
+
+@torch.no_grad()
+def test_it_is_made_once(counted):
+    weights, made, make = counted
+    for _ in range(3):
+        torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+    assert len(made) == 1
+
+
+CHANGES = {
+    "a step": lambda weights: weights[1].mul_(2),
+    "loaded weights": lambda weights: nn.ParameterList(weights).load_state_dict(
+        {"0": torch.zeros(2, 2), "1": torch.ones(2, 2)}
+    ),
+    "other memory": lambda weights: setattr(weights[0], "data", torch.full((2, 2), 7.0)),
+    "another type": lambda weights: nn.ParameterList(weights).to(torch.bfloat16),
+    "another shape": lambda weights: setattr(weights[1], "data", torch.ones(2, 5)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_any_weight_makes_it_anew(change, counted):
+    weights, made, make = counted
+    derived(weights, make)
+    change(weights)
+    torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+    assert len(made) == 2
+
+
+@torch.no_grad()
+def test_memory_that_is_given_out_again_is_other_memory(counted):
+    weights, made, make = counted
+    for value in range(20):  # the allocator gives the same place again and again
+        weights[0].data = torch.empty(0)
+        weights[0].data = torch.full((2, 2), float(value))
+        torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+    assert len(made) == 20
+
+
+def test_in_training_nothing_is_kept(counted):
+    weights, made, make = counted
+    for _ in range(2):
+        assert derived(weights, make).requires_grad
+    assert len(made) == 2
+
+
+def test_weights_whose_changes_are_not_counted_are_not_trusted():
+    with torch.inference_mode():
+        weight = nn.Parameter(torch.ones(2), requires_grad=False)
+        assert derived([weight], weight.sum) == 2
+        weight.mul_(2)
+        assert derived([weight], weight.sum) == 4
+
+
+@torch.no_grad()
+def test_it_goes_with_its_weight(counted):
+    weights, _, make = counted
+    before = len(module._kept)
+    derived(weights, make)
+    assert len(module._kept) == before + 1
+    weights.clear()
+    gc.collect()
+    assert len(module._kept) == before
+
+
+@torch.no_grad()
+@pytest.mark.skipif(torch.bfloat16 not in products.onednn_types(), reason="this CPU has no bfloat16")
+def test_packed_weights_that_learn_are_packed_anew():
+    layer, x = nn.Linear(64, 32).bfloat16(), torch.randn(8, 64).bfloat16()
+    for _ in range(2):
+        expected = products.onednn(x, layer.weight, layer.bias, None)
+        assert torch.equal(products.packed(x, layer.weight, layer.bias, None), expected)
+        layer.weight.add_(1)
