@@ -122,7 +122,7 @@ def test_the_linear_part_is_a_ridge_with_the_steps_and_the_penalty_that_err_leas
     inputs, weights = rng.normal(size=(80, 24)), rng.uniform(0.1, 2, 80)
     inputs[:, 23] = inputs[:, 22]  # without a penalty there is no answer
     goals = inputs[:, 16:] @ rng.normal(size=(8, 3)) + 5 * rng.normal(size=(80, 3))  # steps before say nothing
-    found = forecast.ridge(*(torch.from_numpy(x) for x in (inputs, goals, weights))).numpy()
+    found, held = (x.numpy() for x in forecast.ridge(*(torch.from_numpy(x) for x in (inputs, goals, weights))))
 
     def fit(rows, count, penalty):
         return Ridge(penalty, fit_intercept=False, solver="cholesky").fit(inputs[rows, -count:], goals[rows])
@@ -141,11 +141,63 @@ def test_the_linear_part_is_a_ridge_with_the_steps_and_the_penalty_that_err_leas
     assert penalty not in forecast.PENALTIES[[0, -1]]
     np.testing.assert_allclose(found[-count:], fit(slice(None), count, penalty).coef_.T, atol=1e-9)
     assert not found[:-count].any()
+    others = np.setdiff1d(np.arange(80), np.arange(13, 35))
+    np.testing.assert_allclose(
+        held[16:32], fit(others, count, penalty).predict(inputs[16:32, -count:]), atol=1e-9, err_msg="the second block"
+    )
 
 
 def test_of_one_row_the_linear_part_is_cautious():
     ones = torch.ones(1, 4, dtype=torch.float64)
-    assert forecast.ridge(ones, ones, ones[:, 0]).abs().max() < 1e-3
+    assert forecast.ridge(ones, ones, ones[:, 0])[0].abs().max() < 1e-3
+
+
+def begun(level, seed=0):
+    """A model of a series after its linear part is found, the test rows as a batch, and the model's target."""
+    table = sources.read(pl.DataFrame({"time": np.arange(float(len(level))), "level": level}))
+    data = prepare(table, infer.infer(table, ("level",), time="time", horizon=4))
+    torch.manual_seed(seed)
+    model = Model(data.schema, defaults.perceiver(defaults.resolve(Config(), data.schema, 100, 20))).eval()
+    model.begin(lambda: (b for _, b in evaluation_batches(data.rows, data.parts["train"], 32)))
+    (_, batch), *_ = evaluation_batches(data.rows, data.parts["test"], 1_000)
+    return model, batch, model.targets[0]
+
+
+def autoregression(n=1_200):
+    """Steps that go on by three quarters, and noise."""
+    rng, level = np.random.default_rng(3), np.zeros(n)
+    for i in range(1, n):
+        level[i] = 0.75 * level[i - 1] + rng.normal()
+    return level
+
+
+@torch.no_grad()
+def test_of_squares_the_linear_part_reads_roots():
+    roots = autoregression() + 6
+    model, batch, target = begun(roots**2)
+    assert target.roots and target.rooted
+    with_roots = model.losses(batch)["level"].mean()
+    # the variance of what an autoregression says s steps ahead is the sum of 0.75^2k, k < s
+    expected = np.cumsum(0.75 ** (2 * np.arange(4)))
+    spread = (target.spread * target.std).numpy()
+    np.testing.assert_allclose(spread, expected, rtol=0.15)
+    target.spread.zero_()  # without it the answers are too low
+    assert model.losses(batch)["level"].mean() > with_roots
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("level", "may"), [(autoregression() + 100, True), (autoregression(), False)])
+def test_values_are_read_as_they_are_where_roots_say_no_more_or_there_are_none(level, may):
+    _, _, target = begun(level)
+    assert target.roots == may
+    assert not (may and target.rooted)
+
+
+def test_a_forecast_from_before_roots_has_none():
+    field = fitted([[1.0, 2.0]], past=None)
+    assert field.options["roots"] is True
+    options = {**field.options, "roots": None, "past": "x", "read": 3, "given": {}}
+    assert not {"rooted", "spread"} & forecast.SeriesTarget(options, 8).state_dict().keys()
 
 
 def test_what_a_linear_map_can_say_is_there_before_the_first_step():

@@ -23,6 +23,7 @@ MOST_ROWS = 20_000  # of each channel of each window, from which the linear map 
 PENALTIES = 10.0 ** np.arange(5, -2.5, -0.5)
 BLOCKS = 5  # of rows, in which the linear map is tried
 TINY = 1e-12  # errors below are none
+LEAST_ROOT = 0.02  # of a series of roots: one that hardly moves is not blown up to a full swing
 NUM_BANDS, RESOLUTION = 32, 64  # of asked times
 
 
@@ -130,18 +131,23 @@ class SeriesTarget(Target):
 
     With a `past` the outputs are in units of that series, from its mean (Kim et al. 2022, "RevIN", section 3.2), and a
     linear map of its last steps is added (the autoregressive part of Lai et al. 2018, "LSTNet", section 3.6), found
-    before the first step, so that the Perceiver learns what is left. What is known of the H steps in advance (`given`)
-    is added to their queries.
+    before the first step, so that the Perceiver learns what is left. Of values that are never negative (`roots`) it
+    maps square roots, where that errs less (Box and Cox 1964): what rises and falls by more when it is high. What is
+    known of the H steps in advance (`given`) is added to their queries.
     """
 
     def __init__(self, options: dict[str, Any], channels: int):
         super().__init__(options["horizon"], channels)
         self.horizon, self.k = options["horizon"], options["channels"]
         self.past, self.given = options["past"], options["given"]
+        self.roots = self.past is not None and bool(options["roots"])
         self.head = linear(channels, self.k)
         nn.init.zeros_(self.head.weight)
         if self.past is not None:
             self.register_buffer("linear", torch.zeros(min(options["read"], MOST_LINEAR), self.horizon))
+        if self.roots:
+            self.register_buffer("rooted", torch.tensor(False))
+            self.register_buffer("spread", torch.zeros(self.horizon))  # variance of the roots of each step
         self.known = nn.ModuleList(linear(2 * k, channels) for k in self.given.values())
         self.register_buffer("mean", torch.tensor(options["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(options["std"]), persistent=False)
@@ -153,38 +159,81 @@ class SeriesTarget(Target):
         return queries
 
     def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
-        """The linear map, by `ridge` from rows of train whose steps all have a value."""
+        """The linear map, by `ridge` from rows of train whose steps all have a value: of values or of roots, whichever
+        errs less in rows that were held out.
+        """
         if self.past is None:
             return False
         rows, count = [], 0
         for batch, part in batches:
-            rows.append(self._regression(batch[self.past], part))
-            if (count := count + len(rows[-1][0])) >= MOST_ROWS:
+            there = part["present"].all(-1)
+            past = {name: tensor[there] for name, tensor in batch[self.past].items()}
+            rows.append((past, rearrange(part["values"][there], "b (h k) -> b h k", k=self.k)))
+            if (count := count + self.k * len(rows[-1][1])) >= MOST_ROWS:
                 break
-        if count:
-            self.linear.copy_(ridge(*(torch.cat(each)[:MOST_ROWS].double() for each in zip(*rows, strict=True))))
-        return count > 0
+        if count == 0:
+            return False
+        least = np.inf
+        for rooted in (False, True)[: 1 + self.roots]:
+            found, held, truth, spread = self._fit(rows, rooted)
+            error = _error(held, truth)
+            if error < least:
+                least = error
+                self.linear.copy_(found)
+                if self.roots:
+                    self.rooted.fill_(rooted)
+                    self.spread.copy_(spread)
+        return True
 
-    def _regression(self, past: Part, part: Part) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each channel of each row: the steps that are read (n l), those that follow (n h), in units of the series,
-        and the weight (n) that the loss gives them.
-        """
-        there = part["present"].all(-1)
-        read = _last(past, len(self.linear))[there][..., : self.k]
-        values = rearrange(part["values"][there], "b (h k) -> b h k", k=self.k)
-        mean, std = past["mean"][there].unsqueeze(1), past["std"][there].unsqueeze(1)
-        steps = [rearrange(x, "b n k -> (b k) n") for x in (read, (values - mean) / std, std**2)]
-        return steps[0], steps[1], steps[2].squeeze(-1)
+    def _fit(self, rows: Sequence[tuple[Part, Tensor]], rooted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The map of values or of roots, what it says of rows held out (n h), the truth, and the variance (h)."""
+        pieces = []
+        for past, values in rows:
+            read, mean, std = self._read(past, rooted)
+            goals = ((self._root(values) if rooted else values) - mean.unsqueeze(1)) / std.unsqueeze(1)
+            scales = [rearrange(x.expand(len(values), self.k), "b k -> (b k)") for x in (mean, std, self._floor())]
+            pieces.append([*(rearrange(x, "b n k -> (b k) n") for x in (read, goals, values)), *scales])
+        read, goals, truth, mean, std, floor = (
+            torch.cat(piece)[:MOST_ROWS].double() for piece in zip(*pieces, strict=True)
+        )
+        found, held = ridge(read, goals, std**2)
+        spread = ((held - goals) * std.unsqueeze(-1)).square().mean(0)
+        held = mean.unsqueeze(-1) + std.unsqueeze(-1) * held
+        return found, (held.clamp(min=0) ** 2 + spread - floor.unsqueeze(-1)) if rooted else held, truth, spread
+
+    def _read(
+        self, past: Part, rooted: bool
+    ) -> tuple[Float[Tensor, "b l k"], Float[Tensor, "b k"], Float[Tensor, "b k"]]:
+        """The last steps of a past, in units of its scale from its mean; and these."""
+        values, there = _last(past, len(self.linear)).split(self.k, dim=-1)
+        mean, std = past["mean"], past["std"]
+        if not rooted:
+            return values, mean, std
+        roots = self._root(mean.unsqueeze(1) + std.unsqueeze(1) * values)
+        count = there.sum(1).clamp(min=1)
+        mean = (roots * there).sum(1) / count
+        std = (((roots - mean.unsqueeze(1)) * there).square().sum(1) / count).sqrt().clamp(min=LEAST_ROOT)
+        return (roots - mean.unsqueeze(1)) / std.unsqueeze(1) * there, mean, std
+
+    def _floor(self) -> Float[Tensor, " k"]:
+        """How far 0 is below train's mean, in its standard deviations."""
+        return self.mean / self.std
+
+    def _root(self, values: Float[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
+        """The root of values over train's standard deviation."""
+        return (values + self._floor()).clamp(min=0).sqrt()
 
     def forward(self, outputs: Float[Tensor, "b h e"], batch: Batch) -> Float[Tensor, "b n"]:
         values = self.head(outputs)
         if self.past is None:
             return rearrange(values, "b h k -> b (h k)")
         past = batch[self.past]
-        read = _last(past, len(self.linear))[..., : self.k]
-        values = values + einsum(read, self.linear, "b l k, l h -> b h k")
-        values = past["mean"].unsqueeze(1) + past["std"].unsqueeze(1) * values
-        return rearrange(values, "b h k -> b (h k)")
+        rooted = self.roots and bool(self.rooted)
+        read, mean, std = self._read(past, rooted)
+        said = mean.unsqueeze(1) + std.unsqueeze(1) * einsum(read, self.linear, "b l k, l h -> b h k")
+        if rooted:  # the mean of a square is the square of the mean and the variance
+            said = said.clamp(min=0) ** 2 + self.spread.unsqueeze(-1) - self._floor()
+        return rearrange(said + past["std"].unsqueeze(1) * values, "b h k -> b (h k)")
 
     def loss(self, prediction: Float[Tensor, "b n"], part: Part) -> Float[Tensor, " b"]:
         """The mean over the steps that have a value; 0 where none has."""
@@ -195,8 +244,11 @@ class SeriesTarget(Target):
         return rearrange(values * self.std + self.mean, "b h k -> b (h k)")
 
 
-def ridge(inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Float[Tensor, " n"]) -> Tensor:
-    """The linear map (l h) by least squares with a penalty (Hoerl and Kennard 1970) from the last l, l/2, l/4 … steps.
+def ridge(
+    inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "l h"], Float[Tensor, "n h"]]:
+    """The linear map by least squares with a penalty (Hoerl and Kennard 1970) from the last l, l/2, l/4 … steps; and
+    what such maps, each of the other rows, say of the rows of a block.
 
     The number of steps, h at least, and the penalty of `PENALTIES` are those that err least, by the `weights`, in five
     blocks of rows, each foretold from the others: rows at random would hold nothing new, since windows overlap; those
@@ -205,19 +257,33 @@ def ridge(inputs: Float[Tensor, "n l"], goals: Float[Tensor, "n h"], weights: Fl
     counts = [inputs.shape[1]]
     while counts[-1] // 2 >= goals.shape[1]:
         counts.append(counts[-1] // 2)
-    blocks = torch.arange(len(inputs)).tensor_split(BLOCKS)
     apart = min(goals.shape[1], len(inputs) // (2 * BLOCKS))
     errors = torch.zeros(len(counts), len(PENALTIES), dtype=inputs.dtype)
-    for block in filter(len, blocks):
+    blocks = []
+    for block in _blocks(len(inputs)):
         others = torch.ones(len(inputs), dtype=torch.bool)
         others[max(0, int(block[0]) - apart) : int(block[-1]) + 1 + apart] = False
+        blocks.append((block, others))
         for i, count in enumerate(counts):
             for j, found in enumerate(_maps(inputs[others, -count:], goals[others], PENALTIES)):
                 wrong = (inputs[block, -count:] @ found - goals[block]) ** 2
                 errors[i, j] += (weights[block] @ wrong.mean(-1)).clamp(min=TINY).log()
     i, j = divmod(int(errors.argmin()), len(PENALTIES))
-    found = next(_maps(inputs[:, -counts[i] :], goals, PENALTIES[j:]))
-    return pad(found, (0, 0, counts[0] - counts[i], 0))
+    steps, penalty = slice(-counts[i], None), PENALTIES[j:]
+    held = torch.zeros_like(goals)
+    for block, others in blocks:
+        held[block] = inputs[block, steps] @ next(_maps(inputs[others, steps], goals[others], penalty))
+    return pad(next(_maps(inputs[:, steps], goals, penalty)), (0, 0, counts[0] - counts[i], 0)), held
+
+
+def _blocks(rows: int) -> list[Tensor]:
+    return [block for block in torch.arange(rows).tensor_split(BLOCKS) if len(block)]
+
+
+def _error(held: Float[Tensor, "n h"], truth: Float[Tensor, "n h"]) -> float:
+    """The logarithms of the mean squared errors of all blocks, added up."""
+    wrong = (held - truth).square().mean(-1)
+    return sum(float(wrong[block].mean().clamp(min=TINY).log()) for block in _blocks(len(wrong)))
 
 
 def _maps(

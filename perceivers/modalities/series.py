@@ -59,7 +59,8 @@ class Series(Modality):
 
     In forecasts: `known` (an input reaches `horizon` steps into the future). Of a target: `horizon` (its steps; None:
     the longest of train), `past` (the input that it goes on from), `asked` (the input of its times), and of the inputs:
-    `given` (the channels of those that are known), `read` (the steps of its past).
+    `given` (the channels of those that are known), `read` (the steps of its past), `roots` (train's values are never
+    negative; the linear part may read their square roots).
 
     An example is float64 (t, 1 + k): the time since the first step in usual steps, then k channels, NaN where missing;
     of a target (horizon · k), without the times.
@@ -85,13 +86,15 @@ class Series(Modality):
         "asked": None,
         "given": None,
         "read": None,
+        "roots": None,
     }
 
     def check(self, field: Any) -> None:
         one_of(field, "time", None, *(field.columns if len(field.columns) > 1 else ()))
         for option in ("files", "own_scale", "augment", "warp", "known"):
             one_of(field, option, bool)
-        one_of(field, "steps_first", bool, None)
+        for option in ("steps_first", "roots"):
+            one_of(field, option, bool, None)
         for option in ("channels", "patch", "horizon", "read"):
             positive(field, option)
         for option in ("mean", "std"):
@@ -131,6 +134,7 @@ class Series(Modality):
         }
         if field.role == "target":
             options["horizon"] = most
+            options["roots"] = all(np.nanmin(example[:, 1:], initial=0) >= 0 for example in fitting)
         return {"steps_first": field.options["steps_first"]} | {
             name: value for name, value in options.items() if field.options[name] is None
         }
