@@ -175,7 +175,8 @@ def autoregression(n=1_200):
 def test_of_squares_the_linear_part_reads_roots():
     roots = autoregression() + 6
     model, batch, target = begun(roots**2)
-    assert target.roots and target.rooted
+    assert target.roots
+    assert target.rooted
     with_roots = model.losses(batch)["level"].mean()
     # the variance of what an autoregression says s steps ahead is the sum of 0.75^2k, k < s
     expected = np.cumsum(0.75 ** (2 * np.arange(4)))
