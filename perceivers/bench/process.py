@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any
 
+from perceivers.bench.works import GAINS, PLAIN
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-OURS = ("ours", "plain kernels")
+OURS = ("ours", PLAIN, *GAINS)
 
 
 class SideFailed(Exception):
