@@ -171,7 +171,8 @@ people have (ten), not in the few steps of a trial. The rules, from the kind of 
 
 Each on rows of train, and without a gain above the noise: larger initial latents; latents that start from inputs; of
 texts n-grams dropped one by one or by kind, tables of 2^16 and 2^17 rows, n-grams up to 8 bytes, hashed words as
-tokens, the mean of the n-grams added to the query, on 20 languages twice the epochs; of sounds layer normalisation in
+tokens, the mean of the n-grams added to the query, on 20 languages twice the epochs, residual convolutions over tokens;
+naive Bayes beside it of 2^16 to 2^18 n-grams, or of up to 6 characters; of sounds layer normalisation in
 the place of batch normalisation; of pictures batch normalisation in the place of layer normalisation; of series batch
 normalisation in the blocks, a third block, blocks over patches; of forecasts the mean of linear maps of several
 lengths in the place of the best one.
