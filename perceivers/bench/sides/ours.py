@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import perceivers
 from perceivers import published
-from perceivers.allocation import keep
 from perceivers.bench.measure import sized
 from perceivers.core import kernels
 from perceivers.core.perceiver import build as build_perceiver
@@ -27,9 +26,7 @@ Run = Callable[[], dict[str, Tensor]]
 
 
 def build(spec: Spec, device: torch.device) -> Built:
-    """What `spec` asks for; its `kind` is a key of KINDS. Memory is got as our commands get it."""
-    if spec["kind"] != "training":
-        keep()
+    """What `spec` asks for; its `kind` is a key of KINDS."""
     model, run = KINDS[spec["kind"]](spec, device)
     return Built(run, about(model, perceivers.__version__))
 
