@@ -86,7 +86,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b n e"]:
         if mask is not None and mask.ndim == 2:
             mask = rearrange(mask, "b m -> b 1 m")
-        orders = self._orders(inputs_q, inputs_kv, mask)
+        orders = self.orders(inputs_q, inputs_kv.shape, mask is not None)
         if orders != ("plain", "plain"):
             return self._reordered(*orders, inputs_q, inputs_kv, mask)
         if inputs_q is inputs_kv:
@@ -95,14 +95,21 @@ class Attention(nn.Module):
             q, (k, v) = self.queries(inputs_q), self.keys_values(inputs_kv)
         return self.merge(self.pool(q.expand(len(k), -1, -1, -1), k, v, mask))
 
-    def _orders(self, inputs_q: Tensor, inputs_kv: Tensor, mask: Tensor | None) -> tuple[chain.Order, chain.Order]:
-        """The cheapest ways to the logits and from the softmax to the output."""
-        uniform = mask is not None and type(self.pool) is not DotProduct  # which pools biases where nothing is seen
-        if self.num_heads > 1 or uniform or not kernels.reorder(inputs_q, inputs_kv):
+    def orders(
+        self, inputs_q: Float[Tensor, "#b n d"], shape_kv: Sequence[int], masked: bool
+    ) -> tuple[chain.Order, chain.Order]:
+        """The cheapest ways to the logits and from the softmax to the output, for inputs of `shape_kv`."""
+        uniform = masked and type(self.pool) is not DotProduct  # which pools biases where nothing is seen
+        if self.num_heads > 1 or uniform or not kernels.reorder(inputs_q):
             return "plain", "plain"
-        (a, n, d), (b, m, c), (e, v) = inputs_q.shape, inputs_kv.shape, self.output.weight.shape
+        (a, n, d), (b, m, c), (e, v) = inputs_q.shape, shape_kv, self.output.weight.shape
         sizes = chain.Sizes(a, b, n, d, m, c, len(self.to_k.weight), v, e)
         return chain.cheapest(chain.logits_costs(sizes)), chain.cheapest(chain.pooled_costs(sizes))
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody waits for what is pooled with: see `record_attention`."""
+        return bool(self.pool._forward_hooks)
 
     def _reordered(
         self,

@@ -1,11 +1,12 @@
-"""What `encode` and `decode` accept: an array, (features, positions) apart, or chunks of either.
+"""What `encode` and `decode` accept: an array, (features, positions) apart, several of them, or chunks.
 
 Not concerned with what the arrays mean, nor with how chunks are read (`streaming.py`).
 """
 
 import mmap
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,10 +14,28 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from perceivers.core.grids import OnGrid
+
 Features = Float[Tensor, "b m f"]
-Positions = Float[Tensor, "#m p"] | Float[Tensor, "b m p"]
-Array = Float[Tensor, "b m c"] | tuple[Features, Positions]
+Positions = Float[Tensor, "#m p"] | Float[Tensor, "b m p"] | OnGrid
+Whole = Float[Tensor, "b m c"] | tuple[Features, Positions]
+OwnSize = Tensor | tuple[Tensor, Tensor | OnGrid]  # as `Whole`, beside others of another m
 Mask = Bool[Tensor, "b m"] | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Arrays of one width, one behind the other along m."""
+
+    arrays: Sequence[OwnSize]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shapes = [shape_of(array) for array in self.arrays]
+        return shapes[0][0], sum(shape[1] for shape in shapes), shapes[0][2]
+
+
+Array = Whole | Parts
 
 
 @runtime_checkable
@@ -90,27 +109,66 @@ class Adapted:
         return self.adapter(array), mask
 
 
+def shape_of(array: OwnSize | Parts) -> tuple[int, ...]:
+    """(b, m, c) of what is joined."""
+    if isinstance(array, Parts):
+        return array.shape
+    features, *positions = (array,) if isinstance(array, Tensor) else array
+    *sizes, f = features.shape
+    return *sizes, f + sum(p.shape[-1] for p in positions)
+
+
 def join(array: Array) -> Float[Tensor, "b m c"]:
-    """Features and positions as one array, in this order along c. Positions (m p) hold for every row, and those of
-    one element (1 p) for every element.
+    """Features and positions as one array, in this order along c, and parts as one. Positions (m p) hold for every row,
+    and those of one element (1 p) for every element.
     """
     if isinstance(array, Tensor):
         return array
+    if isinstance(array, Parts):
+        return torch.cat([join(part) for part in array.arrays], dim=1)
     features, positions = array
+    if isinstance(positions, OnGrid):
+        positions = positions.whole()
     if positions.ndim == 2:
         positions = positions.expand(*features.shape[:2], -1)
     return torch.cat([features, positions.to(features.dtype)], dim=-1)
 
 
-def once(chunks: Iterable[tuple[Array, Mask]]) -> Iterator[tuple[Float[Tensor, "b s c"], Mask]]:
-    """Each of the chunks, read a single time, as one array with its mask. Raises ValueError where they do not fit."""
-    first: Tensor | None = None
+def cut(array: Array, mask: Mask, size: int) -> Iterator[tuple[OwnSize, Mask]]:
+    """An array and its mask in pieces of about `size` along m, those of a grid in whole rows."""
+    start = 0
+    for part in array.arrays if isinstance(array, Parts) else [array]:
+        m = shape_of(part)[1]
+        grid = part[1] if isinstance(part, tuple) and isinstance(part[1], OnGrid) else None
+        row = len(grid.columns) if grid else 1
+        step = row * max(1, size // row)
+        for i in range(0, max(m, 1), step):
+            piece = slice(i, min(i + step, m))
+            seen = None if mask is None else mask[:, start + piece.start : start + piece.stop]
+            yield _cut(part, piece, row), seen
+        start += m
+
+
+def _cut(array: Whole, piece: slice, row: int) -> OwnSize:
+    if isinstance(array, Tensor):
+        return array[:, piece]
+    features, positions = array
+    if isinstance(positions, OnGrid):
+        return features[:, piece], positions.of_rows(slice(piece.start // row, piece.stop // row))
+    if positions.shape[-2] > 1:
+        positions = positions[..., piece, :]
+    return features[:, piece], positions
+
+
+def once(chunks: Iterable[tuple[Array, Mask]]) -> Iterator[tuple[Array, Mask]]:
+    """Each of the chunks, as it came, read a single time, with its mask. Raises ValueError where they do not fit."""
+    sizes, kind = None, None
     for i, (raw, mask) in enumerate(chunks):
-        array = join(raw)
-        first = array if first is None else first
-        _check(i, array, mask, (first.shape[0], first.shape[-1]), "those before are", first.dtype)
-        yield array, mask
-    if first is None:
+        shape = shape_of(raw)
+        sizes = sizes or (shape[0], shape[-1])
+        kind = _check(i, raw, mask, sizes, "those before are", kind)
+        yield raw, mask
+    if sizes is None:
         raise ValueError("the inputs have no chunks: give at least one")
 
 
@@ -122,25 +180,43 @@ def pieces(chunks: Chunks) -> Iterator[tuple[Array, Mask]]:
     found, kind = 0, None
     for i in range(len(chunks)):
         raw, mask = chunks.chunk(i)
-        array, *rest = (raw,) if isinstance(raw, Tensor) else raw
-        _check(i, array, mask, (b, c), "`shape` says", kind or array.dtype, *rest)
-        if any(part.requires_grad for part in (array, *rest)) and not isinstance(chunks, Learned):
+        kind = _check(i, raw, mask, (b, c), "`shape` says", kind)
+        if _learns(raw) and not isinstance(chunks, Learned):
             raise ValueError(f"chunk {i} asks for gradients, which chunks do not pass on: wrap its module in `Adapted`")
-        found, kind = found + array.shape[1], array.dtype
+        found += shape_of(raw)[1]
         yield raw, mask
     if found != m:
         raise ValueError(f"the chunks make {(b, found, c)}, but `shape` says {(b, m, c)}")
 
 
 def _check(
-    i: int, array: Tensor, mask: Mask, sizes: tuple[int, int], said: str, kind: torch.dtype, *rest: Tensor
-) -> None:
-    """Raises ValueError where a chunk, with the `rest` of its channels, does not fit those that it goes with."""
+    i: int,
+    raw: OwnSize | Parts,
+    mask: Tensor | None,
+    sizes: tuple[int, int],
+    said: str,
+    kind: torch.dtype | None,
+) -> torch.dtype:
+    """The type of a chunk. Raises ValueError where it does not fit those that it goes with."""
     b, c = sizes
-    shape = *array.shape[:-1], sum(part.shape[-1] for part in (array, *rest))
+    shape, first = shape_of(raw), _first(raw)
     if len(shape) != 3 or (shape[0], shape[2]) != (b, c):
         raise ValueError(f"chunk {i} is {shape}, but {said} ({b}, …, {c})")
-    if array.dtype != kind:
-        raise ValueError(f"chunk {i} is {array.dtype}, but those before are {kind}: give one type")
-    if mask is not None and mask.shape != array.shape[:2]:
-        raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {tuple(array.shape)}")
+    if kind not in (None, first.dtype):
+        raise ValueError(f"chunk {i} is {first.dtype}, but those before are {kind}: give one type")
+    if mask is not None and mask.shape != shape[:2]:
+        raise ValueError(f"the mask of chunk {i} is {tuple(mask.shape)}, but the chunk is {shape}")
+    return first.dtype
+
+
+def _first(array: OwnSize | Parts) -> Tensor:
+    """The features that an array begins with."""
+    whole = array.arrays[0] if isinstance(array, Parts) else array
+    return whole if isinstance(whole, Tensor) else whole[0]
+
+
+def _learns(array: OwnSize | Parts) -> bool:
+    """Whether anything that it is made of asks for gradients."""
+    if isinstance(array, Parts):
+        return any(map(_learns, array.arrays))
+    return any(part.requires_grad for part in ((array,) if isinstance(array, Tensor) else array))

@@ -15,9 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from perceivers.core import streaming
 from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
-from perceivers.core.inputs import Array, Chunks, Mask
+from perceivers.core.inputs import Array, Chunks, Mask, Parts
 from perceivers.core.positions import LearnedArray
-from perceivers.core.reader import answering
 
 
 class PerceiverIO(nn.Module):
@@ -77,12 +76,9 @@ class PerceiverIO(nn.Module):
         def see(mask: Mask) -> Bool[Tensor, "b o n"] | None:
             return None if mask is None else repeat(mask, "b o -> b o n", n=latents.shape[1])
 
-        if isinstance(queries, Tensor | tuple):
-            size = (queries if isinstance(queries, Tensor) else queries[0]).shape[1]
-            return answering(self.decoder, latents, (queries, mask), size, layers)(queries, see(mask))
-        if mask is not None:
+        if mask is not None and not isinstance(queries, Tensor | tuple | Parts):
             raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
-        return streaming.ask(self.decoder, latents, queries, see, layers)
+        return streaming.ask(self.decoder, latents, queries, mask, see, layers)
 
     def forward(
         self, inputs: Array | Chunks | Iterable, queries: Array | Chunks, mask: Mask = None

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from perceivers.core import chain, kernels
+from perceivers.core import chain, folded, kernels
 from perceivers.core.attention import MLP, CrossAttend
-from perceivers.core.inputs import Array, join
+from perceivers.core.inputs import Whole, join
 
 # Making a reader costs about as much as answering so many queries a channel of what is pooled.
 WORTH = 4
@@ -86,28 +86,32 @@ class Normed:
 def answering(
     decoder: CrossAttend,
     latents: Float[Tensor, "b n d"],
-    first: tuple[Array, Tensor | None],
+    first: tuple[Whole, Tensor | None],
     size: int,
     layers: Sequence[nn.Linear],
-) -> Callable[[Array, Tensor | None], Float[Tensor, "b o r"]]:
+) -> Callable[[Whole, Tensor | None], Float[Tensor, "b o r"]]:
     """What answers queries and their mask, of which `size` will come, the `first` of them as given: a `Reader` where it
     saves work, and else the decoder itself.
     """
 
-    def plainly(queries: Array, mask: Tensor | None) -> Float[Tensor, "b o r"]:
+    def plainly(queries: Whole, mask: Tensor | None) -> Float[Tensor, "b o r"]:
         x = decoder(join(queries), latents, mask)
         for layer in layers:
             x = kernels.linear(x, layer)
         return x
 
     queries, mask = first
-    same = queries[1] if isinstance(queries, tuple) else latents
-    shared = mask is None and same.ndim == 2 and len(same) == 1
-    if not (layers and shared and _narrow(decoder, size) and kernels.fold(latents)):
+    if folded.asks(decoder, latents, queries, size, mask):
+        on_grid = folded.GridReader(decoder, latents, size, layers)
+        return lambda queries, mask: on_grid(queries) if mask is None else plainly(queries, mask)
+    same = queries[1] if isinstance(queries, tuple) else None
+    if not (isinstance(same, Tensor) and same.ndim == 2 and len(same) == 1 and mask is None):
+        return plainly
+    if not (layers and _narrow(decoder, size) and kernels.fold(latents)):
         return plainly
     reader = Reader(decoder, latents, size, same[0], layers)
 
-    def answer(queries: Array, mask: Tensor | None) -> Float[Tensor, "b o r"]:
+    def answer(queries: Whole, mask: Tensor | None) -> Float[Tensor, "b o r"]:
         fits = mask is None and isinstance(queries, tuple) and queries[1] is same
         return reader(queries[0]) if fits else plainly(queries, mask)
 

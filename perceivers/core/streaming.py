@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from perceivers.core import folded, kernels
 from perceivers.core.attention import CrossAttend, DotProduct
-from perceivers.core.inputs import Array, Chunks, Learned, Mask, join, once, pieces
+from perceivers.core.inputs import Array, Chunks, Learned, Mask, Parts, cut, join, once, pieces, shape_of
 from perceivers.core.reader import answering
 
+# Inputs that come one after the other, how many is not known, are taken for so many.
+MANY = 2**24
 # Keys (b h m k), values (b h m v) and mask of each chunk, in order; the same at every call but for read-once inputs.
 Stream = Callable[[], Iterator[tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m v"], Mask]]]
 
@@ -32,12 +35,16 @@ def read(
     Chunks bring their own masks, so `mask` must be None with them. An iterable may be one that can be read only once;
     it gives no gradients. Raises ValueError where chunks do not fit each other or their `shape`.
     """
-    if isinstance(inputs, Tensor | tuple):
-        array = join(inputs)
-        return cross(latents, array, mask)
+    if isinstance(inputs, Tensor | tuple | Parts):
+        shape = shape_of(inputs)
+        if folded.reads(cross, latents, shape, mask is not None):
+            return _read_folded(cross, latents, [(inputs, mask)], shape[0])
+        return cross(latents, join(inputs), mask)
     if mask is not None:
         raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
     if isinstance(inputs, Chunks):
+        if folded.reads(cross, latents, inputs.shape, True):
+            return _read_folded(cross, latents, pieces(inputs), inputs.shape[0])
         return _read_chunks(cross, latents.expand(inputs.shape[0], -1, -1), inputs)
     return _read_once(cross, latents, inputs)
 
@@ -45,21 +52,27 @@ def read(
 def ask(
     cross: CrossAttend,
     latents: Float[Tensor, "b n d"],
-    queries: Chunks,
+    queries: Array | Chunks,
+    mask: Mask,
     see: Callable[[Mask], Mask],
     layers: Sequence[nn.Linear],
 ) -> Float[Tensor, "b o e"]:
-    """Queries that come in chunks read the latents, and what they read goes through `layers`; in training the backward
-    pass computes each chunk anew.
+    """Queries read the latents, and what they read goes through `layers`. Those of chunks come by the chunk; in
+    training the backward pass computes each chunk anew. Many, without gradients, in pieces that stay in the cache.
     """
+    whole = isinstance(queries, Tensor | tuple | Parts)
+    b, size, _ = shape_of(queries) if whole else queries.shape
+    many = size * latents.shape[1] >= folded.MANY and kernels.fold(latents) and not cross.attention.watched
+    step = folded.piece(b * latents.shape[1]) if many else size
     answers, answer = [], None
-    for array, mask in pieces(queries):
-        answer = answer or answering(cross, latents, (array, mask), queries.shape[1], layers)
-        if torch.is_grad_enabled():
-            answers.append(checkpoint(answer, array, see(mask), use_reentrant=False))
-        else:
-            answers.append(answer(array, see(mask)))
-    return torch.cat(answers, dim=1)
+    for array, seen in [(queries, mask)] if whole else pieces(queries):
+        for piece, visible in cut(array, seen, step):
+            answer = answer or answering(cross, latents, (piece, visible), size, layers)
+            if torch.is_grad_enabled() and not whole:
+                answers.append(checkpoint(answer, piece, see(visible), use_reentrant=False))
+            else:
+                answers.append(answer(piece, see(visible)))
+    return answers[0] if len(answers) == 1 else torch.cat(answers, dim=1)
 
 
 def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Chunks) -> Float[Tensor, "b n d"]:
@@ -91,12 +104,22 @@ def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Ite
         )
     chunks = once(inputs)
     first, *_ = held = next(chunks)
+    b, _, c = shape_of(first)
+    if folded.reads(cross, latents, (b, MANY, c), True):
+        return _read_folded(cross, latents, chain([held], chunks), b)
 
     def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
         for array, mask in chain([held], chunks):
-            yield *cross.attention.keys_values(cross.kv_norm(array)), mask
+            yield *cross.attention.keys_values(cross.kv_norm(join(array))), mask
 
-    return _finish(cross, latents.expand(len(first), -1, -1), stream, [])
+    return _finish(cross, latents.expand(b, -1, -1), stream, [])
+
+
+def _read_folded(
+    cross: CrossAttend, latents: Float[Tensor, "#b n d"], found: Iterable[tuple[Array, Mask]], b: int
+) -> Float[Tensor, "b n d"]:
+    size = folded.piece(b * latents.shape[1])
+    return folded.read(cross, latents, (piece for array, mask in found for piece in cut(array, mask, size)))
 
 
 def _finish(

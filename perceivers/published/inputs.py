@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from perceivers.core.attention import linear
 from perceivers.core.derived import derived
-from perceivers.core.inputs import join
+from perceivers.core.grids import OnGrid
+from perceivers.core.inputs import Parts, Whole, join
 from perceivers.core.positions import LearnedArray, fourier_channels, grid, sines
 from perceivers.published.presets import AutoencoderSizes
 from perceivers.published.stem import Stem
 
 Points = Mapping[str, Int[Tensor, " o"]]
-FeaturesAndPositions = tuple[Float[Tensor, "b m f"], Float[Tensor, "#m p"]]
+FeaturesAndPositions = tuple[Float[Tensor, "b m f"], Float[Tensor, "#m p"] | OnGrid]
 
 
 class FourierPositions(nn.Module):
@@ -30,19 +31,28 @@ class FourierPositions(nn.Module):
         super().__init__()
         self.num_bands, self.resolution, self.linspace = num_bands, tuple(resolution), linspace
         self.channels = fourier_channels(len(resolution), num_bands)
-        self._grids: dict[tuple, Tensor] = {}
+        self._grids: dict[tuple, OnGrid] = {}
 
     def forward(self, positions: Float[Tensor, "m d"]) -> Float[Tensor, "m p"]:
         frequencies = [self.linspace(1.0, size / 2, self.num_bands) for size in self.resolution]
         return sines(positions, torch.stack(frequencies).to(positions))
 
-    def on_grid(self, shape: Sequence[int], like: Tensor) -> Float[Tensor, "m p"]:
+    def on_grid(self, shape: Sequence[int], like: Tensor) -> OnGrid:
         """The features of a grid's cells, from -1 to 1 inclusive. The last grid's are kept."""
         asked = (tuple(shape), like.dtype, like.device)
         if asked not in self._grids:
             with torch.inference_mode(False):
-                self._grids = {asked: self(grid(shape, like.device, self.linspace).to(like.dtype))}
+                self._grids = {asked: self._on_grid(shape, like)}
         return self._grids[asked]
+
+    def _on_grid(self, shape: Sequence[int], like: Tensor) -> OnGrid:
+        """A channel hangs on one axis: those of the last one differ by column, all others by row."""
+        d, bands = len(shape), self.num_bands
+        axis = torch.arange(d, device=like.device)
+        of_last = torch.cat([axis, *2 * [axis.repeat_interleave(bands)]]) == d - 1
+        cells = grid(shape, like.device, self.linspace).to(like.dtype).unflatten(0, (-1, shape[-1]))
+        rows, columns = self(cells[:, 0]), self(cells[0])
+        return OnGrid(rows.masked_fill(of_last, 0.0), columns.masked_fill(~of_last, 0.0))
 
 
 class ByteInputs(nn.Module):
@@ -131,13 +141,18 @@ class PairInputs(nn.Module):
 
 
 class Padded(nn.Module):
-    """An array (b m c) → (b m width): one learned vector behind every element, so that modalities join."""
+    """An array (b m c) → (b m width): one learned vector behind every element, so that modalities join. Features and
+    positions on a grid stay apart.
+    """
 
     def __init__(self, channels: int, width: int):
         super().__init__()
         self.padding = LearnedArray(1, width - channels)
 
-    def forward(self, array: Float[Tensor, "b m c"]) -> Float[Tensor, "b m width"]:
+    def forward(self, array: Whole) -> Whole:
+        if isinstance(array, tuple) and isinstance(array[1], OnGrid):
+            return array[0], array[1].behind(self.padding.array)
+        array = join(array)
         b, m, _ = array.shape
         return torch.cat([array, repeat(self.padding.array, "1 c -> b m c", b=b, m=m)], dim=-1)
 
@@ -165,7 +180,7 @@ class ClipInputs(nn.Module):
         for idle in (self.padded["label"], self.mask_tokens["audio"], self.mask_tokens["image"]):
             idle.requires_grad_(False)
 
-    def forward(self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"]) -> Float[Tensor, "b m c"]:
+    def forward(self, video: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b s"]) -> Parts:
         sizes, p = self.sizes, self.sizes.patch_size
         expected = (sizes.num_frames, 3, *sizes.frame_size), (sizes.audio_samples,)
         if (tuple(video.shape[1:]), tuple(audio.shape[1:])) != expected:
@@ -175,13 +190,12 @@ class ClipInputs(nn.Module):
             )
         samples = rearrange(audio, "b (m s) -> b m s", s=sizes.samples_per_patch)
         patches = rearrange(video, "b t c (h y) (w x) -> b (t h w) (y x c)", y=p, x=p)
-        return torch.cat(
-            [
-                self.padded["audio"](join((samples, self.audio_positions.on_grid((sizes.audio_patches,), samples)))),
-                self.padded["image"](join((patches, self.image_positions.on_grid(sizes.grid, patches)))),
+        return Parts(
+            (
+                self.padded["audio"]((samples, self.audio_positions.on_grid((sizes.audio_patches,), samples))),
+                self.padded["image"]((patches, self.image_positions.on_grid(sizes.grid, patches))),
                 self.mask_tokens["label"](len(video)),
-            ],
-            dim=1,
+            )
         )
 
 

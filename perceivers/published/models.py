@@ -102,7 +102,8 @@ class OpticalFlow(Published[FlowSizes]):
 
     def forward(self, patches: Float[Tensor, "b 2 c h w"]) -> Float[Tensor, "b h w 2"]:
         array = self.inputs(patches)
-        flow = kernels.linear(self.perceiver(array, array), self.flow) / self.sizes.rescale
+        latents = self.perceiver.process(self.perceiver.encode(array))
+        flow = self.perceiver.decode(latents, array, layers=(self.flow,)) / self.sizes.rescale
         return rearrange(flow, "b (h w) c -> b h w c", h=patches.shape[-2])
 
 
