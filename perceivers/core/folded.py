@@ -85,12 +85,13 @@ class GridReader:
         keys = keys * keys.shape[-1] ** -0.5
         self.products = Products(keys[..., :-1] * norm.weight)
         self.offset = (keys[..., -1] + keys[..., :-1] @ norm.bias).unsqueeze(1)
-        self.values = chain.values(self.order, inputs, attention.to_v, attention.output)
+        values = chain.values(self.order, inputs, attention.to_v, attention.output)
+        self.values = [_layer(of_row.T) for of_row in values]
 
     def __call__(self, queries: Whole) -> Float[Tensor, "b o r"]:
-        decoder, kind = self.decoder, self.values.dtype
+        decoder, kind = self.decoder, self.values[0].weight.dtype
         logits = self.products(normed(*_apart(queries), decoder.query_norm.eps, kind)).add_(self.offset)
-        pooled = logits.softmax(-1).to(kind) @ self.values
+        pooled = torch.stack([kernels.linear(*both) for both in zip(logits.softmax(-1), self.values, strict=True)])
         attention = decoder.attention
         found = chain.finish(self.order, pooled, attention.to_v, attention.output)
         x = decoder.finish(join(queries) if decoder.query_residual else found, found)
@@ -104,6 +105,14 @@ def _apart(array: Whole) -> tuple[Tensor, OnGrid | None]:
     if isinstance(array, tuple) and isinstance(array[1], OnGrid):
         return array[0], array[1]
     return join(array), None
+
+
+def _layer(weight: Float[Tensor, "d c"]) -> nn.Linear:
+    """A product with these weights, by the kernel that fits its size."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    layer.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+    return layer
 
 
 def _wide(array: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ def normed(array: Float[Tensor, "b s f"], grid: OnGrid | None, eps: float, kind:
     if grid is None:
         return Normed(layer_norm(array, array.shape[-1:], eps=eps).to(kind))
     (f, p), (mean_p, square_p) = (array.shape[-1], grid.shape[1]), (m.flatten().to(array) for m in grid.moments)
-    variance, mean = torch.var_mean(array, dim=-1, correction=0)
-    square = f * variance + square_p + f * p / (f + p) * (mean - mean_p).square()
+    mean = array.mean(-1, keepdim=True)
+    square = (array - mean).square().sum(-1) + square_p + f * p / (f + p) * (mean.squeeze(-1) - mean_p).square()
     scale = (square / (f + p) + eps).rsqrt().unsqueeze(-1)
     return Normed(array * scale, scale, grid)
 
@@ -93,22 +93,25 @@ class Products:
 
     def __init__(self, vectors: Float[Tensor, "#b n c"]):
         self.vectors = vectors - vectors.mean(-1, keepdim=True)  # an element's mean is not seen by these
-        self._columns: tuple[Tensor, Tensor] | None = None
+        self._grid: OnGrid | None = None
 
     def __call__(self, x: Normed) -> Float[Tensor, "b s n"]:
         if x.grid is None or x.scale is None:
             return _wide(x.features @ self.vectors.to(x.features.dtype).mT)
         f = x.features.shape[-1]
-        found = _by_rows(x.scale, x.grid) * self._of_columns(x.grid, f).unsqueeze(1)
-        rows = x.grid.rows.to(self.vectors.dtype) @ self.vectors[..., f:].mT
+        rows, columns = self._of_positions(x.grid, f)
         both = torch.cat([self.vectors[..., :f].mT, rows], dim=-2)
-        return found.flatten(1, 2).baddbmm_(_inner(x), both.expand(len(found), -1, -1))
+        found = (_by_rows(x.scale, x.grid) * columns.unsqueeze(1)).flatten(1, 2)
+        return found.baddbmm_(_inner(x), both.expand(len(found), -1, -1))
 
-    def _of_columns(self, grid: OnGrid, f: int) -> Float[Tensor, "#b w n"]:
-        """The same for all pieces of a grid."""
-        if self._columns is None or self._columns[0] is not grid.columns:
-            self._columns = grid.columns, grid.columns.to(self.vectors.dtype) @ self.vectors[..., f:].mT
-        return self._columns[1]
+    def _of_positions(self, grid: OnGrid, f: int) -> tuple[Float[Tensor, "#b h n"], Float[Tensor, "#b w n"]]:
+        """The products with a grid's rows and columns, once for all of its pieces."""
+        whole, place = grid.part_of or (grid, slice(None))
+        if self._grid is not whole:
+            positions = self.vectors[..., f:].mT
+            self._grid = whole
+            self._rows, self._columns = (side.to(positions.dtype) @ positions for side in (whole.rows, whole.columns))
+        return self._rows[..., place, :], self._columns
 
 
 class Sums:
