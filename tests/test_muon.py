@@ -28,6 +28,16 @@ def test_steps_are_torch_s():
         torch.testing.assert_close(p, q, rtol=0, atol=2e-4)  # an update is 0.02 an entry; bfloat16 has 8 bits of it
 
 
+def test_filters_are_a_matrix_of_one_row_each():
+    torch.manual_seed(3)
+    filters = torch.nn.Parameter(torch.randn(6, 4, 3, 3))
+    matrix = torch.nn.Parameter(filters.detach().flatten(1).clone())
+    for p in (filters, matrix):
+        p.grad = torch.randn(6, 36, generator=torch.Generator().manual_seed(1)).view(p.shape)
+        Muon([p], lr=0.01, weight_decay=0.1, dtype=torch.float32).step()
+    torch.testing.assert_close(filters.flatten(1), matrix, rtol=0, atol=0)
+
+
 def test_a_matrix_without_a_gradient_stays():
     ours, start = two_copies()
     ours[0].grad = torch.ones_like(ours[0])

@@ -11,10 +11,12 @@ from perceivers.data import infer, sources
 from perceivers.data.batches import TrainingBatches, evaluation_batches
 from perceivers.data.randomness import permutation, uniform
 from perceivers.errors import BadInput
+from perceivers.model import Model
+from perceivers.training import defaults
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.checkpoints import read_checkpoint, write_checkpoint
 from perceivers.training.config import Config, Training, overlay
-from perceivers.training.optimisers import warmup_cosine
+from perceivers.training.optimisers import optimiser, warmup_cosine
 from perceivers.training.train import prepare
 
 
@@ -90,6 +92,22 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     (tmp_path / "a.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:-8])
     with pytest.raises(BadInput, match=r"a\.ckpt"):
         read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_muon_has_what_lies_between_two_matrices_and_adamw_the_rest():
+    table = sources.read(pl.DataFrame({"s": [[float(i), 1.0, 3.0] for i in range(40)], "y": ["a", "b"] * 20}))
+    prepared = prepare(table, infer.infer(table, ["y"]))
+    config = defaults.resolve(Config(size="tiny"), prepared.schema, 28, 6)
+    model = Model(prepared.schema, defaults.perceiver(config))
+    muon, adamw = optimiser(model, config.training).optimisers
+    names = {p: name for name, p in model.named_parameters()}
+    found = [{names[p] for group in one.param_groups for p in group["params"]} for one in (muon, adamw)]
+    assert found[0] | found[1] == set(names.values())
+    assert not found[0] & found[1]
+    inside = {name for p, name in names.items() if name.startswith("perceiver.") and p.ndim == 2}
+    filters = {name for p, name in names.items() if ".blocks." in name and p.ndim == 3}
+    assert len(filters) == 4
+    assert found[0] == inside - {"perceiver.latents.array"} | filters
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():

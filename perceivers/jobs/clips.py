@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from perceivers import clips
+from perceivers.core.inputs import join
 from perceivers.core.rollout import rollout
 from perceivers.data.folders import MODALITY_OF
 from perceivers.data.schema import Field
@@ -100,7 +101,7 @@ class ReconstructClips(Job[Clip]):
         nothing = {name: torch.zeros(0, dtype=torch.long) for name in ("audio", "image")}
         rows = []
         for window in published.windows(model.sizes, example.frames, example.sound):
-            array = model.inputs(*published.tensors(model, window))
+            array = join(model.inputs(*published.tensors(model, window)))
             rows.append(rollout(model.perceiver, array, model.queries(1, nothing))[0, 0].double().cpu().numpy())
         return np.stack(rows)
 

@@ -37,7 +37,7 @@ class Training:
     """How the weights are found."""
 
     lr: float | None = None
-    """Of Muon, for the matrices inside the Perceiver."""
+    """Of Muon, for the matrices inside the Perceiver and the filters of convolutions."""
     adamw_lr: float | None = None
     """Of AdamW, for all other weights."""
     weight_decay: float | None = None

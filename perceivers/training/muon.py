@@ -1,6 +1,7 @@
 """Muon (Jordan et al. 2024): momentum whose update is made orthogonal, for all matrices of one shape at once.
 
-Not concerned with which weights are given to it (`optimisers.py`): each must be a matrix.
+The filters of a convolution are a matrix, one row for each. Not concerned with which weights are given to it
+(`optimisers.py`): each must have two axes or more.
 """
 
 from collections.abc import Iterable
@@ -69,10 +70,12 @@ def orthogonal(matrices: Float[Tensor, "k n m"]) -> Float[Tensor, "k n m"]:
     return x
 
 
-def _shape(matrix: Tensor) -> tuple[int, int]:
-    return min(matrix.shape), max(matrix.shape)
+def _shape(weights: Tensor) -> tuple[int, int]:
+    rows, columns = len(weights), weights[0].numel()
+    return min(rows, columns), max(rows, columns)
 
 
-def _on_side(matrix: Tensor) -> Tensor:
+def _on_side(weights: Tensor) -> Tensor:
     """The matrix or its transpose, whichever is wide; a view."""
+    matrix = weights.view(len(weights), -1)
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix

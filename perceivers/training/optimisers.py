@@ -1,4 +1,4 @@
-"""Muon for the matrices inside the Perceiver, AdamW for everything else, as one optimiser; warm-up and cosine.
+"""Muon for the hidden matrices, AdamW for everything else, as one optimiser; warm-up and cosine.
 
 Not concerned with which rates are good (`defaults.py`).
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from perceivers.model import Model
 from perceivers.training.config import Training
@@ -51,17 +52,18 @@ class Together(torch.optim.Optimizer):
 
 
 def optimiser(model: Model, training: Training) -> Together:
-    """Muon (Jordan et al. 2024) for the matrices of attention and MLP, AdamW for embeddings, heads, norms, biases.
+    """Muon (Jordan et al. 2024) for the matrices of attention and MLP and for the filters of convolutions from a width
+    to the same, AdamW for embeddings, heads, norms, biases.
 
     Weight decay acts on matrices alone. Weights that another model gave learn the slower the deeper they lie; each
     group says whether its weights are `new`.
     """
-    inside = {id(p) for p in model.perceiver.parameters()} - {id(model.perceiver.latents.array)}
+    hidden = _hidden(model)
     factors = rates(model, training.layer_decay or 1.0)
     muon, adamw = Groups(training.lr), Groups(training.adamw_lr)
     for name, p in model.named_parameters():
         if p.requires_grad:
-            kind = muon if p.ndim == 2 and id(p) in inside else adamw
+            kind = muon if id(p) in hidden else adamw
             decay = training.weight_decay if p.ndim >= 2 else 0.0
             kind.add(p, factors[name], decay, name not in model.taken)
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
@@ -69,6 +71,13 @@ def optimiser(model: Model, training: Training) -> Together:
         [Muon(muon.groups, lr=muon.lr, weight_decay=0.0, dtype=dtype)] if muon.groups else []
     )
     return Together([*found, torch.optim.AdamW(adamw.groups, betas=(0.9, 0.98), fused=True)])
+
+
+def _hidden(model: Model) -> set[int]:
+    """The ids of the matrices between others: of the Perceiver, and of convolutions from a width to the same."""
+    found = [p for p in model.perceiver.parameters() if p.ndim == 2 and p is not model.perceiver.latents.array]
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d)]
+    return {id(p) for p in (*found, *(c.weight for c in layers if c.in_channels == c.out_channels))}
 
 
 class Groups:
