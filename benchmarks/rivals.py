@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from benchmarks.nets import M5, PointNet
-from perceivers.data.schema import Field
+from perceivers.data.schema import Field, Schema
 from perceivers.modalities.base import Batch, PerField
+from perceivers.modalities.image import PATCHES
 from perceivers.model import Model
 from perceivers.training import defaults, fitting
 from perceivers.training.config import Architecture, Config
@@ -28,6 +29,7 @@ from perceivers.training.train import Data
 CHANNELS, LAYERS, HEADS, DROPOUT = 128, 4, 4, 0.1
 LR, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.05
 VALIDATIONS = 20
+TRANSFORMER_PATCHES = 64  # of a picture: its cost grows with their square
 
 
 class Rival(nn.Module):
@@ -58,6 +60,7 @@ class Contender:
 
     body: nn.Module
     reader: M5 | PointNet | None = None
+    patches: int | None = None  # of a picture, at most, where so many as ours has are too many for it
 
 
 class Same(nn.Module):
@@ -124,7 +127,7 @@ def rivals(data: Data) -> dict[str, Contender]:
     """Those that fit the data: cells of a table are no sequence and no grid, and points are no sequence."""
     fields = data.schema.inputs
     kinds = {field.modality for field in fields}
-    found = _nets(fields) | {"Transformer encoder": Contender(TransformerEncoder())}
+    found = _nets(fields) | {"Transformer encoder": Contender(TransformerEncoder(), patches=TRANSFORMER_PATCHES)}
     if kinds & {"number", "category", "points"}:
         return found
     grid = None
@@ -155,7 +158,7 @@ def compete(contender: Contender, data: Data, seconds: float, seed: int) -> Mode
     torch.manual_seed(seed)
     sizes = len(data.parts["train"]), len(data.parts["validation"])
     config = defaults.resolve(Config(architecture=Architecture(latent_channels=CHANNELS)), data.schema, *sizes)
-    model = Model(data.schema, defaults.perceiver(config))
+    model = Model(_coarser(data, contender.patches), defaults.perceiver(config))
     model.add_module("perceiver", Rival(contender.body))
     if contender.reader is not None:
         kind = contender.reader.modality
@@ -175,6 +178,18 @@ def compete(contender: Contender, data: Data, seconds: float, seed: int) -> Mode
     if kept is not None:
         model.load_state_dict(kept)
     return model.eval()
+
+
+def _coarser(data: Data, patches: int | None) -> Schema:
+    """The schema, its pictures in at most so many patches where their sizes are one."""
+    fields = []
+    for field in data.schema.fields:
+        if patches and field.modality == "image" and field.role == "input":
+            sizes = data.rows.batch(data.parts["train"][:1])[field.name]["sizes"][0].tolist()
+            few = (p for p in PATCHES if math.prod(-(-side // p) for side in sizes) <= patches)
+            field = replace(field, options={**field.options, "patch": next(few, PATCHES[-1])})
+        fields.append(field)
+    return replace(data.schema, fields=tuple(fields))
 
 
 def _loss(model: Model, pieces: Sequence[Batch]) -> Tensor:

@@ -47,6 +47,13 @@ def test_rivals_learn(name, digits):
     assert gain(model, digits, 50) > 0.3
 
 
+def test_a_transformer_reads_few_patches(digits, monkeypatch):
+    monkeypatch.setattr(rivals, "TRANSFORMER_PATCHES", 20)  # of pictures of 8 × 8
+    for name, patch in (("Transformer encoder", 2), ("RNN", 1)):
+        model = rivals.compete(rivals.rivals(digits)[name], digits, seconds=1e-9, seed=0)
+        assert next(f for f in model.schema.inputs).options["patch"] == patch
+
+
 def test_pictures_of_one_size_are_a_grid(digits):
     assert rivals.rivals(digits)["CNN"].body.grid == (8, 8)
 

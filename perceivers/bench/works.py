@@ -32,12 +32,17 @@ GAINS = {
         "with one head, projections are taken in the order that costs least: keys and values of 50,176 pixels need "
         "not be made where the queries can be carried through their weights"
     ),
+    "inputs made": (
+        "with one head, many inputs and queries go through in pieces that stay in the cache, their layer norm folded "
+        "into the products; of Fourier positions rows and columns go in alone: a pixel's are a sum of both"
+    ),
 }
 FAST_GAIN = "weights as they lie"  # there is none in float32
 OWNER = "deepmind/"
 FOURIER = "deepmind/vision-perceiver-fourier"
 AUTOENCODER = "deepmind/multimodal-perceiver"
-GAINING = ("deepmind/language-perceiver", FOURIER)  # the smallest pass, and one whose inputs are many
+FLOW = "deepmind/optical-flow-perceiver"
+GAINING = ("deepmind/language-perceiver", FOURIER, FLOW)  # the smallest pass; many inputs; and many queries
 
 # Sizes for the packages that have no published weights: ImageNet's pixels, and a long array.
 SHAPES: dict[str, dict[str, int]] = {

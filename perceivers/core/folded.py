@@ -39,7 +39,7 @@ def read(
     """The latents read arrays, one behind the other, the softmax carried along."""
     attention, norm = cross.attention, cross.kv_norm
     q = _wide(chain.queries("inputs", cross.query_norm(latents), attention.to_q, attention.to_k))
-    products, sums = Products(q * norm.weight * q.shape[-1] ** -0.5), None
+    products, sums, m = Products(q * norm.weight * q.shape[-1] ** -0.5), None, 0
     top = total = q.new_tensor(-torch.inf)
     for array, mask in pieces:
         x = normed(*_apart(array), norm.eps, attention.to_k.weight.dtype)
@@ -47,6 +47,7 @@ def read(
         if sums is None:
             b, n = len(logits), q.shape[1]
             sums, top, total = Sums(q.expand(b, -1, -1)), q.new_full((b, 1, n), -torch.inf), q.new_zeros(b, 1, n)
+        m += logits.shape[1]
         if not logits.shape[1]:
             continue
         if mask is not None:
@@ -58,7 +59,7 @@ def read(
         sums.add(x, shares, faded)
         top = new_top
     assert sums is not None
-    note(f"attention 1×{q.shape[1]}×…×{q.shape[2]}→{q.shape[2]}", "folded", "many inputs")
+    note(f"attention 1×{q.shape[1]}×{m}×{q.shape[2]}→{q.shape[2]}", "folded", "many inputs")
     blind = (total == 0).mT
     pooled = torch.where(blind, 0, sums.finish() / total.mT) * norm.weight + norm.bias
     return cross.finish(latents, chain.finish("inputs", pooled, attention.to_v, attention.output, blind))
@@ -78,6 +79,7 @@ class GridReader:
         attention, norm = decoder.attention, decoder.query_norm
         (b, n, d), (e, v) = latents.shape, attention.output.weight.shape
         sizes = chain.Sizes(b, b, size, attention.to_q.in_features, n, d, len(attention.to_k.weight), v, e)
+        note(f"attention 1×{size}×{n}×{sizes.d}→{v}", "folded", "many queries on a grid")
         self.decoder, self.layers = decoder, layers
         self.order = chain.cheapest(chain.pooled_costs(sizes))
         inputs = decoder.kv_norm(latents)

@@ -19,6 +19,7 @@ ROLES = {
     "weights as they lie": ".plain",
     "whole attentions": ".plain",
     "the papers' order": ".plain",
+    "inputs made": ".plain",
     "transformers": ".port",
     "perceiver-pytorch": ".perceiver_pytorch",
     "perceiver-io": ".perceiver_io",
