@@ -37,7 +37,7 @@ from perceivers.evaluate import evaluate
 from perceivers.files import write_atomic
 from perceivers.training.config import Config, Training
 from perceivers.training.folder import ALONE
-from perceivers.training.train import prepare, train
+from perceivers.training.train import Data, prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE, PAGE, RUNS = ROOT / "benchmarks/results.json", ROOT / "docs/results.md", ROOT / "runs/benchmarks"
@@ -147,19 +147,25 @@ def run(row: Row, source: str | Path | Table, number: int) -> dict[str, Any]:
     }
 
 
+def prepared(row: Row, source: str | Path | Table, fold: int) -> Data:
+    """The rows of a fold, as a training has them."""
+    table = sources.read(source)
+    schema = infer.infer(table, targets_of(row), group=row.group, time=row.time, horizon=row.horizon)
+    return prepare(table, schema, parts_of(row, source, fold))
+
+
 def bayes(row: Row, source: str | Path | Table) -> dict[str, Any]:
     """Naive Bayes of 1 to 3 characters within words on our split, its smoothing chosen on the validation rows."""
-    table = sources.read(source)
-    schema = infer.infer(table, targets_of(row), group=row.group)
-    parts = splits.split(table, schema, np.flatnonzero(with_value(table, schema.targets)))
-    texts, classes = (table.frame[field.columns[0]].to_numpy() for field in (schema.inputs[0], schema.targets[0]))
+    data = prepared(row, source, 0)
+    texts, classes = (
+        data.table.frame[field.columns[0]].to_numpy() for field in (*data.schema.inputs, *data.schema.targets)
+    )
+    train = data.parts["train"]
 
     def accuracy(smoothing: float, part: str) -> float:
         counts = CountVectorizer(analyzer="char_wb", ngram_range=(1, 3))
-        model = make_pipeline(counts, MultinomialNB(alpha=smoothing)).fit(
-            texts[parts["train"]], classes[parts["train"]]
-        )
-        return float(model.score(texts[parts[part]], classes[parts[part]]))
+        model = make_pipeline(counts, MultinomialNB(alpha=smoothing)).fit(texts[train], classes[train])
+        return float(model.score(texts[data.parts[part]], classes[data.parts[part]]))
 
     best = max((1.0, 0.3, 0.1, 0.03, 0.01), key=lambda smoothing: accuracy(smoothing, "validation"))
     return {"value": accuracy(best, "test"), "smoothing": best}
@@ -171,9 +177,7 @@ def compete(
     """The neural baselines after `seconds`, on the rows of one of our runs: {name: metric and time}, what was kept of
     them and those that are missing; of these `only` some, where they are named.
     """
-    table = sources.read(source)
-    schema = infer.infer(table, targets_of(row), group=row.group, time=row.time, horizon=row.horizon)
-    data = prepare(table, schema, parts_of(row, source, fold))
+    data = prepared(row, source, fold)
     found = dict(kept)
     for name, rival in rivals.rivals(data).items():
         if name in kept or (only and name not in only):

@@ -110,6 +110,7 @@ def page(store: dict[str, list[float]]) -> str:
         "accuracy, of diabetes r2, of the Perceiver without its linear part, which the last row has. In brackets the",
         "difference from the mean of the defaults; one below the spread of their seeds says nothing.",
         f"Steps of a trial: {steps}.",
+        *OLDER,
         "",
         "| factor | variant | " + " | ".join(sets) + " |",
         "|---|---|" + "---|" * len(sets),
@@ -162,6 +163,11 @@ def outcome(found: dict[str, dict[Variant, list[float]]]) -> list[str]:
     ]
 
 
+OLDER = (
+    "",
+    "All trials ran while AdamW learned the filters of convolutions, which Muon does by default since: of the sets that",
+    "have convolutions (pictures, series, texts) the default here is the variant *filters, by AdamW*.",
+)
 REJECTED = """\
 A default is changed where a variant is clearly better on sets of a kind and clearly worse on none, in the minutes that
 people have (ten), not in the few steps of a trial. The rules, from the kind of data, rows and length, are one file:
