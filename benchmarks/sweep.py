@@ -165,8 +165,8 @@ def outcome(found: dict[str, dict[Variant, list[float]]]) -> list[str]:
 
 OLDER = (
     "",
-    "All trials ran while AdamW learned the filters of convolutions, which Muon does by default since: of the sets that",
-    "have convolutions (pictures, series, texts) the default here is the variant *filters, by AdamW*.",
+    "All trials ran while AdamW learned the filters of convolutions, which Muon does by default since: of the sets",
+    "that have convolutions (pictures, series, texts) the default here is the variant *filters, by AdamW*.",
 )
 REJECTED = """\
 A default is changed where a variant is clearly better on sets of a kind and clearly worse on none, in the minutes that
