@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from perceivers import clips
+from perceivers.core.inputs import join
 from perceivers.modalities import frames, pixels, sounds
 from perceivers.modalities.base import Part, one_column
 from perceivers.modalities.deepmind import Deepmind, check_sizes, check_source, source
@@ -214,5 +215,5 @@ class FramesAndSoundInput(nn.Module):
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         video = rearrange(part["pixels"] / 255, "b t h w c -> b t c h w")
-        array = self.published(video, part["sound"])
+        array = join(self.published(video, part["sound"]))
         return array, repeat(part["there"], "b -> b m", m=array.shape[1])
