@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from perceivers.core import chain, kernels
 from perceivers.core.attention import CrossAttend
-from perceivers.core.grids import OnGrid, Products, Sums, normed
+from perceivers.core.grids import OnGrid, Products, Sums, normed, wide
 from perceivers.core.inputs import Mask, Whole, join
 from perceivers.core.trials import note
 
@@ -38,7 +38,7 @@ def read(
 ) -> Float[Tensor, "b n d"]:
     """The latents read arrays, one behind the other, the softmax carried along."""
     attention, norm = cross.attention, cross.kv_norm
-    q = _wide(chain.queries("inputs", cross.query_norm(latents), attention.to_q, attention.to_k))
+    q = wide(chain.queries("inputs", cross.query_norm(latents), attention.to_q, attention.to_k))
     products, sums, m = Products(q * norm.weight * q.shape[-1] ** -0.5), None, 0
     top = total = q.new_tensor(-torch.inf)
     for array, mask in pieces:
@@ -83,7 +83,7 @@ class GridReader:
         self.decoder, self.layers = decoder, layers
         self.order = chain.cheapest(chain.pooled_costs(sizes))
         inputs = decoder.kv_norm(latents)
-        keys = _wide(chain.keys("queries", inputs, attention.to_q, attention.to_k))
+        keys = wide(chain.keys("queries", inputs, attention.to_q, attention.to_k))
         keys = keys * keys.shape[-1] ** -0.5
         self.products = Products(keys[..., :-1] * norm.weight)
         self.offset = (keys[..., -1] + keys[..., :-1] @ norm.bias).unsqueeze(1)
@@ -115,8 +115,3 @@ def _layer(weight: Float[Tensor, "d c"]) -> nn.Linear:
     layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     layer.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
     return layer
-
-
-def _wide(array: Tensor) -> Tensor:
-    """At least float32: weights are multiplied with each other before they are rounded."""
-    return array.to(torch.promote_types(array.dtype, torch.float32))

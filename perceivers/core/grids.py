@@ -78,7 +78,7 @@ class Normed(NamedTuple):
 
 def normed(array: Float[Tensor, "b s f"], grid: OnGrid | None, eps: float, kind: torch.dtype) -> Normed:
     """The layer norm of [array, positions on the grid], or of an array alone, which comes in a type of its own."""
-    array = _wide(array)
+    array = wide(array)
     if grid is None:
         return Normed(layer_norm(array, array.shape[-1:], eps=eps).to(kind))
     (f, p), (mean_p, square_p) = (array.shape[-1], grid.shape[1]), (m.flatten().to(array) for m in grid.moments)
@@ -97,7 +97,7 @@ class Products:
 
     def __call__(self, x: Normed) -> Float[Tensor, "b s n"]:
         if x.grid is None or x.scale is None:
-            return _wide(x.features @ self.vectors.to(x.features.dtype).mT)
+            return wide(x.features @ self.vectors.to(x.features.dtype).mT)
         f = x.features.shape[-1]
         rows, columns = self._of_positions(x.grid, f)
         both = torch.cat([self.vectors[..., :f].mT, rows], dim=-2)
@@ -164,6 +164,6 @@ def _by_rows(array: Float[Tensor, "b s n"], grid: OnGrid) -> Float[Tensor, "b h 
     return array.unflatten(1, (len(grid.rows), len(grid.columns)))
 
 
-def _wide(array: Tensor) -> Tensor:
-    """At least float32."""
+def wide(array: Tensor) -> Tensor:
+    """At least float32: sums are kept so, and layers are multiplied with each other before they are rounded."""
     return array.to(torch.promote_types(array.dtype, torch.float32))

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from perceivers.core import chain, folded, kernels
 from perceivers.core.attention import MLP, CrossAttend
+from perceivers.core.grids import wide
 from perceivers.core.inputs import Whole, join
 
 # Making a reader costs about as much as answering so many queries a channel of what is pooled.
@@ -47,12 +48,12 @@ class Reader:
         self.keys = chain.keys(self.order, normed, self.to_q.layer, to_k)
         self.values = kernels.linear(normed, attention.to_v)
         self.widen = Normed(output, decoder.mlp_norm, widen)
-        weight, bias = _wide(layers[0].weight), _wide(layers[0].bias)
+        weight, bias = wide(layers[0].weight), wide(layers[0].bias)
         for layer in layers[1:]:
-            weight, bias = _wide(layer.weight) @ weight, _wide(layer.weight) @ bias + _wide(layer.bias)
-        bias = bias + weight @ (_wide(output.bias) + _wide(narrow.bias))
-        self.residual = _layer(weight @ _wide(output.weight), bias, output.weight)
-        self.narrow = _layer(weight @ _wide(narrow.weight), torch.zeros_like(bias), narrow.weight)
+            weight, bias = wide(layer.weight) @ weight, wide(layer.weight) @ bias + wide(layer.bias)
+        bias = bias + weight @ (wide(output.bias) + wide(narrow.bias))
+        self.residual = _layer(weight @ wide(output.weight), bias, output.weight)
+        self.narrow = _layer(weight @ wide(narrow.weight), torch.zeros_like(bias), narrow.weight)
         self.kind = layers[-1].weight.dtype
 
     def __call__(self, queries: Float[Tensor, "b o f"]) -> Float[Tensor, "b o r"]:
@@ -70,16 +71,16 @@ class Normed:
     """
 
     def __init__(self, first: nn.Linear, norm: nn.LayerNorm, second: nn.Linear):
-        whole = torch.cat([_wide(first.weight), _wide(first.bias)[:, None]], dim=1)
+        whole = torch.cat([wide(first.weight), wide(first.bias)[:, None]], dim=1)
         whole = whole - whole.mean(0)
-        weight, bias = _wide(second.weight), _wide(second.bias)
+        weight, bias = wide(second.weight), wide(second.bias)
         self.root = (torch.linalg.qr(whole, mode="r").R.T * len(whole) ** -0.5).to(second.weight.dtype)
         self.layer = _layer((weight * norm.weight) @ whole, weight @ norm.bias + bias, second.weight)
         self.eps = norm.eps
 
     def __call__(self, x: Float[Tensor, "*s c"]) -> Float[Tensor, "*s c+1"]:
         x = pad(x.to(self.root.dtype), (0, 1), value=1.0)
-        square = _wide(x @ self.root).square().sum(-1, keepdim=True)
+        square = wide(x @ self.root).square().sum(-1, keepdim=True)
         return x * (square + self.eps).rsqrt().to(x.dtype)
 
 
@@ -131,8 +132,3 @@ def _layer(weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"], like: Tensor
     layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.weight, layer.bias = (nn.Parameter(array.to(like.dtype), requires_grad=False) for array in (weight, bias))
     return layer
-
-
-def _wide(array: Tensor) -> Tensor:
-    """At least float32: layers are multiplied with each other before they are rounded."""
-    return array.to(torch.promote_types(array.dtype, torch.float32))
