@@ -16,6 +16,7 @@ from perceivers.plan.trace import Array, Operation, Trace
 
 LONG = 0.1  # seconds: what takes so long is tried once
 SECONDS, LEAST, MOST = 0.005, 3, 20  # of tries for each of the others, and how many at least and at most
+DIVISIONS = {torch.ops.aten.floor_divide, torch.ops.aten.remainder}  # torch refuses whole numbers by zero
 SMALL = PerceiverIOConfig(8, 8, num_latents=2, latent_channels=8, self_attends_per_block=4)
 
 
@@ -40,8 +41,9 @@ def _between() -> float:
 
 @torch.no_grad()
 def _seconds(operation: Operation) -> float:
-    arguments = _filled(operation.arguments)
-    named = {name: _filled(value) for name, value in operation.named}
+    whole = int(operation.function._overloadpacket in DIVISIONS)
+    arguments = _filled(operation.arguments, whole)
+    named = {name: _filled(value, whole) for name, value in operation.named}
     times = [_timed(operation.function, arguments, named)]
     if times[0] > LONG:
         return times[0]
@@ -57,15 +59,15 @@ def _timed(function: Callable[..., Any], arguments: Any, named: dict[str, Any]) 
     return time.perf_counter() - began
 
 
-def _filled(nest: Any) -> Any:
-    """Arguments with a tensor for each `Array`: halves, zeros that are indices anywhere, True."""
+def _filled(nest: Any, whole: int) -> Any:
+    """Arguments with a tensor for each `Array`: halves, True, and of whole numbers `whole`: 0 is an index anywhere."""
     if isinstance(nest, Array):
-        return _tensor(nest)
-    return [_filled(one) for one in nest] if isinstance(nest, tuple) else nest
+        return _tensor(nest, whole)
+    return [_filled(one, whole) for one in nest] if isinstance(nest, tuple) else nest
 
 
-def _tensor(array: Array) -> Tensor:
-    value = 0.5 if array.dtype.is_floating_point else array.dtype == torch.bool
+def _tensor(array: Array, whole: int) -> Tensor:
+    value = 0.5 if array.dtype.is_floating_point else True if array.dtype == torch.bool else whole
     extent = 1 + sum((size - 1) * step for size, step in zip(array.shape, array.stride, strict=True))
     empty = 0 in array.shape
     return torch.full((0 if empty else extent,), value, dtype=array.dtype).as_strided(array.shape, array.stride)
