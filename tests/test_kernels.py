@@ -226,6 +226,13 @@ def test_a_record_of_a_machine_with_other_kernels_is_refused(fresh, monkeypatch)
         pass
 
 
+def test_a_training_run_takes_no_kernel_without_gradients():
+    choices = {f"product bfloat16 {M}×{K}→{V}": "packed"}
+    kernels.check(choices)
+    with pytest.raises(ValueError, match="has no gradients"):
+        kernels.recorded(choices)
+
+
 @pytest.mark.parametrize("reason", ["gradients", "plain", "autocast", "no oneDNN", "float64"])
 def test_where_nothing_may_be_chosen_the_layer_itself_is_asked(reason, fresh, monkeypatch):
     ran, layer, x = tries(monkeypatch), nn.Linear(K, V), torch.randn(M, K)

@@ -4,11 +4,13 @@ Not concerned with what it is.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
+
+T = TypeVar("T")
 
 
 class _Kept(NamedTuple):
@@ -16,13 +18,13 @@ class _Kept(NamedTuple):
 
     weights: list[Tensor]
     versions: list[int]
-    value: Tensor
+    value: Any
 
 
 _kept = WeakTensorKeyDictionary()
 
 
-def derived(weights: Sequence[Tensor], make: Callable[[], Tensor]) -> Tensor:
+def derived(weights: Sequence[Tensor], make: Callable[[], T]) -> T:
     """What `make` makes of `weights`, the first of which has one such thing. It goes when that weight goes."""
     first = weights[0]
     if torch.is_grad_enabled() or first.is_meta or torch.is_autocast_enabled(first.device.type):

@@ -130,7 +130,7 @@ class Sums:
             self.sums += weights.to(x.features.dtype).mT @ x.features
             return
         f, grid = x.features.shape[-1], x.grid
-        found = weights.mT @ _inner(x)
+        found = (_inner(x).mT @ weights).mT  # in this order the larger array is read as it lies
         self.sums[..., :f] += found[..., :f]
         self.sums[..., f:].baddbmm_(found[..., f:], grid.rows.to(found.dtype).expand(len(found), -1, -1))
         if self._columns is None or self._columns[0] is not grid.columns:

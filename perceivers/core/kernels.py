@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from perceivers.core import products
 from perceivers.core.attentions import ATTENTIONS, LEARNING_ATTENTIONS, attention_weights
+from perceivers.core.derived import derived
 from perceivers.core.products import LEARNING_PRODUCTS, PRODUCTS, kind_of
 from perceivers.core.trials import (
     FASTEST,
@@ -76,26 +77,30 @@ LEARNING_ROWS, LEARNING_BATCH = 4096, 32  # in training, where attentions are ma
 
 def recorded(choices: Mapping[str, str]) -> AbstractContextManager[Any]:
     """Inside, with gradients or without, a shape's kernel is the one of this record, and a shape that it lacks has
-    torch's own: nothing hangs on the clock. Raises ValueError where this machine lacks a kernel.
+    torch's own: nothing hangs on the clock. Raises ValueError where this machine lacks a kernel or it has no gradients.
     """
-    check(choices)
+    check(choices, learning=True)
     return within("recorded", dict(choices))
 
 
 def use(choices: Mapping[str, str]) -> None:
-    """Takes a `record` for this process: the shapes in it are not tried again. Raises ValueError as `recorded`."""
+    """Takes a `record` for this process: the shapes in it are not tried again. Raises ValueError as `check`."""
     check(choices)
     take(choices)
 
 
-def check(choices: Mapping[str, str]) -> None:
-    """Raises ValueError where a record has a kernel that is unknown, or that this machine lacks."""
+def check(choices: Mapping[str, str], learning: bool = False) -> None:
+    """Raises ValueError where a record has a kernel that is unknown, that this machine lacks, or for `learning` one
+    without gradients.
+    """
     for shape, name in choices.items():
         kind, dtype = (*shape.split(" "), "")[:2]
         known = KERNELS.get(kind, {})
         if name not in known:
             raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join(known)}")
-        if name in ("onednn", "packed") and dtype not in map(_short, products.onednn_types()):
+        if learning and name not in (*LEARNING_PRODUCTS, *LEARNING_ATTENTIONS):
+            raise ValueError(f"kernel {name!r} of {shape!r} has no gradients: no run takes it")
+        if name in ONEDNN and dtype not in map(_short, products.onednn_types()):
             raise ValueError(f"kernel {name!r} of {shape!r} is not to be had: this machine's torch lacks oneDNN for it")
 
 
@@ -139,7 +144,7 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
     rows, c = min(TRIED_ROWS, x.numel() // x.shape[-1]), x.shape[-1]
     kernel = fastest(
         f"projection {_short(kind)} {rows}×{c}→{'+'.join(map(str, widths))}",
-        PROJECTIONS,
+        {name: PROJECTIONS[name] for name in PROJECTIONS if name != "packed" or _may_pack(weights[0])},
         lambda: (torch.rand(rows, c).to(kind), [nn.Linear(c, d, dtype=kind) for d in widths]),
     )
     return PROJECTIONS[kernel](x, layers)
@@ -193,7 +198,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | No
     learning = mode() != "process"
     rows, (d, c) = min(LEARNING_ROWS if learning else TRIED_ROWS, x.numel() // x.shape[-1]), weight.shape
     types = kind, weight.dtype, weight.dtype
-    names = LEARNING_PRODUCTS if learning or weight.dtype != torch.bfloat16 else PRODUCTS.keys()  # see `packed`
+    names = PRODUCTS.keys() if not learning and _may_pack(weight) else LEARNING_PRODUCTS
     kernel = fastest(
         f"product {_short(kind)} {rows}×{c}→{d}",
         {name: PRODUCTS[name] for name in names if name in PRODUCTS},
@@ -208,6 +213,11 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | No
     return PRODUCTS[kernel](products.cast(x, weight), weight, bias, activation)
 
 
+def _may_pack(weight: Tensor) -> bool:
+    """Whether weights may be kept twice: those in bfloat16, which have half the size."""
+    return weight.dtype == torch.bfloat16
+
+
 def _apart(x: Tensor, layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
     return tuple(linear(x, layer) for layer in layers)
 
@@ -219,10 +229,20 @@ def _joined(x: Tensor, layers: Sequence[nn.Linear], product: Callable[..., Tenso
     return product(x, weight, bias, None).split([layer.out_features for layer in layers], dim=-1)
 
 
+def _packed(x: Tensor, layers: Sequence[nn.Linear]) -> tuple[Tensor, ...]:
+    """As `_joined`, of weights that are joined and packed once, and kept a second time."""
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers]
+    weight, bias = derived([*biases, *weights], lambda: (products.pack(torch.cat(weights)), torch.cat(biases)))
+    return products.onednn(x, weight, bias, None).split([layer.out_features for layer in layers], dim=-1)
+
+
 PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "apart": _apart,
     "joined": lambda x, layers: _joined(x, layers, products.onednn),
+    "packed": _packed,
 }
+ONEDNN = {"onednn", "packed", "joined"}
 KERNELS = {"product": PRODUCTS, "attention": ATTENTIONS, "projection": PROJECTIONS}
 
 

@@ -81,8 +81,12 @@ class _Product(torch.autograd.Function):
 
 def packed(x: Tensor, weight: Tensor, bias: Tensor, activation: nn.Module | None) -> Tensor:
     """As `onednn`, of weights in the order in which it reads them: they are kept a second time. Without gradients."""
-    order = Tensor.clone if isinstance(weight, FakeTensor) else torch.ops.mkldnn._reorder_linear_weight
-    return onednn(x, derived([weight], lambda: order(weight)), bias, activation)
+    return onednn(x, derived([weight], lambda: pack(weight)), bias, activation)
+
+
+def pack(weight: Tensor) -> Tensor:
+    """The same weights in the order in which oneDNN reads them."""
+    return weight.clone() if isinstance(weight, FakeTensor) else torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
 PRODUCTS: dict[str, Callable[..., Tensor]] = {"plain": plain, "onednn": onednn, "packed": packed}

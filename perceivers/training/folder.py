@@ -212,7 +212,7 @@ class RunFolder:
         try:
             if not isinstance(choices, dict) or not all(isinstance(x, str) for pair in choices.items() for x in pair):
                 raise ValueError(f"kernels are shapes and names, got {choices!r:.80}")
-            kernels.check(choices)
+            kernels.check(choices, learning=True)
         except ValueError as error:
             raise BadInput(
                 f"{self.path / CONFIG}: {error}: go on where the run began, or choose another --out"

@@ -35,11 +35,13 @@ def _torchs_products() -> None:
 
 
 def _weights_as_they_lie() -> None:
-    kernels.PRODUCTS.pop("packed")
+    for kind in (kernels.PRODUCTS, kernels.PROJECTIONS):
+        kind.pop("packed")
 
 
 def _projections_apart() -> None:
-    kernels.PROJECTIONS.pop("joined")
+    for name in ("joined", "packed"):
+        kernels.PROJECTIONS.pop(name, None)
 
 
 def _whole_attentions() -> None:
