@@ -10,6 +10,7 @@ import sys
 from cyclopts import App, CoercionError, CycloptsError, Parameter, UnusedCliTokensError
 
 from perceivers import __version__
+from perceivers.allocation import keep
 from perceivers.commands.bench import bench
 from perceivers.commands.evaluate import evaluate
 from perceivers.commands.explain import explain
@@ -27,9 +28,6 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 it began and failed, or predict, explain or evaluate could not read some rows, which are "
     "named; 2 nothing began, and the message says what would mend it; 130 Ctrl-C; 143 SIGTERM."
 )
-# Torch asks the system for arrays in pages of 2 MB: of small ones a pass needs thousands anew. A step of a large model
-# takes more memory so, and no less time.
-LARGE_PAGES, PREDICTING = "THP_MEM_ALLOC_ENABLE", ("predict", "evaluate", "explain", "bench")
 EXPECTED: dict[object, str] = {int: "a whole number, such as 10", float: "a number, such as 0.5"}
 
 app = App(
@@ -52,8 +50,7 @@ def main() -> None:
     """The entry point of the command `perceivers`."""
     arguments = [STDIN if a == "-" else a for a in sys.argv[1:]]  # a lone hyphen would be taken for an option
     debug = "--debug" in arguments
-    if arguments[:1] and arguments[0] in PREDICTING:
-        os.environ.setdefault(LARGE_PAGES, "1")
+    keep()
     try:
         code = app(
             [a for a in arguments if a != "--debug"],

@@ -1,7 +1,6 @@
 """The commands as a user runs them: results, exit codes, and one clear line for what cannot be used."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -264,17 +263,13 @@ def test_an_own_run_is_not_exported_to_the_hub_format(wine):
     assert not (wine / "hub").exists()
 
 
-@pytest.mark.parametrize(
-    ("asked", "given", "expected"), [("predict", None, "1"), ("predict", "0", "0"), ("train", None, None)]
-)
-def test_commands_that_predict_ask_for_large_pages_unless_told_otherwise(monkeypatch, asked, given, expected):
-    monkeypatch.setenv(cli.LARGE_PAGES, given or "")
-    if given is None:
-        monkeypatch.delenv(cli.LARGE_PAGES)
-    monkeypatch.setattr("sys.argv", ["perceivers", asked, "--help"])
+def test_commands_keep_their_memory(monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli, "keep", lambda: calls.append(1))
+    monkeypatch.setattr("sys.argv", ["perceivers", "train", "--help"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert os.environ.get(cli.LARGE_PAGES) == expected
+    assert calls == [1]
 
 
 def test_false_without_an_equals_sign_is_told_how_it_is_written():

@@ -28,8 +28,6 @@ class Side:
         environment.pop("PYTHONPATH", None)  # ours must not shadow what the rival has
         if role in OURS:
             environment["PYTHONPATH"] = str(ROOT)
-        else:
-            environment.pop("THP_MEM_ALLOC_ENABLE", None)  # which our command sets, and theirs do not
         self.role = role
         self.process = subprocess.Popen(
             [python, "-m", "sides", role],

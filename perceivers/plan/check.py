@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from perceivers.allocation import keep
 from perceivers.bench.sides.clocks import CPUClock
 from perceivers.core import kernels
 from perceivers.core.perceiver import build
@@ -47,7 +48,7 @@ class Measured:
 
 def apart(measure: Callable[..., Measured], *given: Any) -> Measured:
     """Calls it in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, keep) as pool:
         return pool.apply(measure, given)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import perceivers
 from perceivers import published
+from perceivers.allocation import keep
 from perceivers.bench.measure import sized
 from perceivers.core import kernels
 from perceivers.core.perceiver import build as build_perceiver
@@ -26,7 +27,8 @@ Run = Callable[[], dict[str, Tensor]]
 
 
 def build(spec: Spec, device: torch.device) -> Built:
-    """What `spec` asks for; its `kind` is a key of KINDS."""
+    """What `spec` asks for; its `kind` is a key of KINDS. Memory is got as our commands get it."""
+    keep()
     model, run = KINDS[spec["kind"]](spec, device)
     return Built(run, about(model, perceivers.__version__))
 
