@@ -36,11 +36,6 @@ def weights(model: Any) -> list[dict[str, Any]]:
     return [{"params": list(model.parameters()), "new": True}]
 
 
-def inside(model: Any) -> set[int]:
-    """What Muon learns where the filters of convolutions are left to AdamW."""
-    return {id(p) for p in model.perceiver.parameters() if p.ndim == 2 and p is not model.perceiver.latents.array}
-
-
 def adamw(model: Any, training: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         weights(model), lr=training.adamw_lr, weight_decay=training.weight_decay, betas=(0.9, 0.98), fused=True
@@ -122,7 +117,7 @@ VARIANTS = (
     Variant("optimiser", "SOAP", patches={OPTIMISER: other("soap", 3e-3)}),
     Variant("optimiser", "LAMB", patches={OPTIMISER: other("lamb", 5e-3)}),
     Variant("optimiser", "schedule-free AdamW", patches={OPTIMISER: other("schedulefreeadamw", 2e-3)}),
-    Variant("filters", "by AdamW", patches={"perceivers.training.optimisers._hidden": inside}),
+    Variant("filters", "by AdamW", patches={"perceivers.training.optimisers.filters": lambda model: []}),
     Variant("rate of Muon", "half", training={"lr": 1e-3}),
     Variant("rate of Muon", "double", training={"lr": 4e-3}),
     Variant("schedule", "linear from the start", patches={SCHEDULE: falling(1.0)}),

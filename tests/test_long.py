@@ -183,7 +183,7 @@ def test_doubled_and_missing_times_are_named():
         ({"time": "T", "series": "id"}, "no time column 'T'; did you mean 't'"),
         ({"time": "t", "series": "ID"}, "no series column 'ID'; did you mean 'id'"),
         ({"time": "t", "series": "id", "horizon": 3, "targets": ["y"]}, "no target column 'y'"),
-        ({"time": "t", "series": "id", "horizon": 3, "targets": ["w"]}, "'w' holds no numbers"),
+        ({"time": "t", "series": "id", "horizon": 3, "targets": ["w"]}, "row 1: target 'w' is .*, no number"),
         ({"time": "t", "series": "id", "horizon": 3, "targets": ["id"]}, "'id' is the column that tells the series"),
         ({"time": "t", "series": "id", "targets": ["t"]}, "'t' is the column that orders the steps"),
     ],

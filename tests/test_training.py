@@ -15,7 +15,8 @@ from perceivers.model import Model
 from perceivers.training import defaults
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.checkpoints import read_checkpoint, write_checkpoint
-from perceivers.training.config import Config, Training, overlay
+from perceivers.training.config import Architecture, Config, Training, overlay
+from perceivers.training.module import LearningModel
 from perceivers.training.optimisers import optimiser, warmup_cosine
 from perceivers.training.train import prepare
 
@@ -162,3 +163,17 @@ def test_workers_change_no_batch_even_where_rows_cannot_be_read(data, workers, m
     assert len(empty) > 3
     batches = iter(stream(empty[0] - 1, workers))
     assert all(equal(plain.batch(step), next(batches)) for step in range(empty[0] - 1, 70))
+
+
+def test_a_checkpoint_with_other_weights_is_refused_in_one_line(data):
+    before, now = (
+        (Model(data.schema, defaults.perceiver(config)), config.training)
+        for config in (
+            defaults.resolve(Config(size="tiny", architecture=shape), data.schema, 28, 6)
+            for shape in (Architecture(), Architecture(self_attends=1))
+        )
+    )
+    with pytest.raises(BadInput, match="another version of perceivers"):
+        LearningModel(*now, steps=1).load_state_dict(LearningModel(*before, steps=1).state_dict())
+    with pytest.raises(BadInput, match="another version of perceivers"):
+        optimiser(*now).load_state_dict(optimiser(*before).state_dict())

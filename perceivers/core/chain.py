@@ -108,3 +108,11 @@ def cheapest(costs: dict[Order, int]) -> Order:
     """The order of the fewest multiply-adds; the papers' where others save little."""
     best = min(costs, key=costs.__getitem__)
     return best if costs["plain"] - costs[best] >= WORTH else "plain"
+
+
+def layer(weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"], like: Tensor) -> nn.Linear:
+    """A linear layer of these weights, in the type of `like`."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    weight, bias = (array.to(like.dtype).contiguous() for array in (weight, bias))
+    made.weight, made.bias = (nn.Parameter(array, requires_grad=False) for array in (weight, bias))
+    return made

@@ -88,7 +88,7 @@ class GridReader:
         self.products = Products(keys[..., :-1] * norm.weight)
         self.offset = (keys[..., -1] + keys[..., :-1] @ norm.bias).unsqueeze(1)
         values = chain.values(self.order, inputs, attention.to_v, attention.output)
-        self.values = [_layer(of_row.T) for of_row in values]
+        self.values = [chain.layer(of_row.T, of_row.new_zeros(of_row.shape[1]), of_row) for of_row in values]
 
     def __call__(self, queries: Whole) -> Float[Tensor, "b o r"]:
         decoder, kind = self.decoder, self.values[0].weight.dtype
@@ -107,11 +107,3 @@ def _apart(array: Whole) -> tuple[Tensor, OnGrid | None]:
     if isinstance(array, tuple) and isinstance(array[1], OnGrid):
         return array[0], array[1]
     return join(array), None
-
-
-def _layer(weight: Float[Tensor, "d c"]) -> nn.Linear:
-    """A product with these weights, by the kernel that fits its size."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-    layer.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-    return layer

@@ -15,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
+# Products of narrower features are as fast in float32: in another type their many weights would be written once more.
+WIDE = 128
+
 
 class OnGrid:
     """Positions (h·w p) of a grid's cells, columns fastest: that of cell (i, j) is `rows[i] + columns[j]`."""
@@ -80,7 +83,8 @@ def normed(array: Float[Tensor, "b s f"], grid: OnGrid | None, eps: float, kind:
     """The layer norm of [array, positions on the grid], or of an array alone, which comes in a type of its own."""
     array = wide(array)
     if grid is None:
-        return Normed(layer_norm(array, array.shape[-1:], eps=eps).to(kind))
+        found = layer_norm(array, array.shape[-1:], eps=eps)
+        return Normed(found.to(kind) if found.shape[-1] >= WIDE else found)
     (f, p), (mean_p, square_p) = (array.shape[-1], grid.shape[1]), (m.flatten().to(array) for m in grid.moments)
     mean = array.mean(-1, keepdim=True)
     square = (array - mean).square().sum(-1) + square_p + f * p / (f + p) * (mean.squeeze(-1) - mean_p).square()
@@ -127,7 +131,7 @@ class Sums:
         if self._columns is not None:
             self._columns[1].mul_(faded)
         if x.grid is None or x.scale is None:
-            self.sums += weights.to(x.features.dtype).mT @ x.features
+            self.sums += (x.features.mT @ weights.to(x.features.dtype)).mT
             return
         f, grid = x.features.shape[-1], x.grid
         found = (_inner(x).mT @ weights).mT  # in this order the larger array is read as it lies

@@ -39,7 +39,7 @@ class Reader:
     ):
         attention, (widen, self.activation, narrow) = decoder.attention, cast(Sequence, decoder.mlp)
         output, to_k, e, p = attention.output, attention.to_k, attention.output.out_features, len(same)
-        spread = _layer(torch.eye(e, e - p, dtype=same.dtype), pad(same, (e - p, 0)), same)
+        spread = chain.layer(torch.eye(e, e - p, dtype=same.dtype), pad(same, (e - p, 0)), same)
         self.to_q = Normed(spread, decoder.query_norm, attention.to_q)
         (b, n, d), (v, k) = latents.shape, (output.in_features, to_k.out_features)
         sizes = chain.Sizes(b, b, size, e - p + 1, n, d, k, v, e)
@@ -52,8 +52,8 @@ class Reader:
         for layer in layers[1:]:
             weight, bias = wide(layer.weight) @ weight, wide(layer.weight) @ bias + wide(layer.bias)
         bias = bias + weight @ (wide(output.bias) + wide(narrow.bias))
-        self.residual = _layer(weight @ wide(output.weight), bias, output.weight)
-        self.narrow = _layer(weight @ wide(narrow.weight), torch.zeros_like(bias), narrow.weight)
+        self.residual = chain.layer(weight @ wide(output.weight), bias, output.weight)
+        self.narrow = chain.layer(weight @ wide(narrow.weight), torch.zeros_like(bias), narrow.weight)
         self.kind = layers[-1].weight.dtype
 
     def __call__(self, queries: Float[Tensor, "b o f"]) -> Float[Tensor, "b o r"]:
@@ -75,7 +75,7 @@ class Normed:
         whole = whole - whole.mean(0)
         weight, bias = wide(second.weight), wide(second.bias)
         self.root = (torch.linalg.qr(whole, mode="r").R.T * len(whole) ** -0.5).to(second.weight.dtype)
-        self.layer = _layer((weight * norm.weight) @ whole, weight @ norm.bias + bias, second.weight)
+        self.layer = chain.layer((weight * norm.weight) @ whole, weight @ norm.bias + bias, second.weight)
         self.eps = norm.eps
 
     def __call__(self, x: Float[Tensor, "*s c"]) -> Float[Tensor, "*s c+1"]:
@@ -125,10 +125,3 @@ def _narrow(decoder: CrossAttend, size: int) -> bool:
     alone = attention.num_heads == 1 and not decoder.query_residual and isinstance(decoder.mlp, MLP)
     v, e = attention.output.in_features, attention.output.out_features
     return alone and v + 1 < e and size >= WORTH * v
-
-
-def _layer(weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"], like: Tensor) -> nn.Linear:
-    """A linear layer of these weights, in the type of `like`."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = (nn.Parameter(array.to(like.dtype), requires_grad=False) for array in (weight, bias))
-    return layer

@@ -59,8 +59,12 @@ def _axis(table: Table, name: str, long: Long) -> Field:
 
 def _forecast(table: Table, name: str, long: Long) -> Field:
     """A target that is to be continued."""
-    if not _numbers(table.frame[name]):
-        raise BadInput(f"{table.name}: target {name!r} holds no numbers: with --horizon numbers are forecast")
+    cells = table.frame[name]
+    if not _numbers(cells):
+        words = cells.is_not_null() & cells.cast(pl.String).cast(pl.Float64, strict=False).is_null()
+        row = int(words.arg_max() or 0)
+        where = f"{table.name}, row {row + 1}: target {name!r} is {cells[row]!r}"
+        raise BadInput(f"{where}, no number: with --horizon numbers are forecast")
     return Field(name, "series", "target", (name,), {}, f"the {long.horizon} steps after the origin")
 
 

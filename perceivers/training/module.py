@@ -3,7 +3,7 @@
 Not concerned with when to stop, what to keep or what to show (`callbacks.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from perceivers.data.randomness import step_seed
+from perceivers.errors import BadInput
 from perceivers.modalities.base import Batch, rows_of
 from perceivers.model import Model
 from perceivers.training.config import Training
-from perceivers.training.optimisers import Together, optimiser, warmup_cosine
+from perceivers.training.optimisers import OTHER_VERSION, Together, optimiser, warmup_cosine
 
 
 class NotFinite(Exception):
@@ -34,6 +35,13 @@ class LearningModel(pl.LightningModule):
         model.perceiver.checkpointing = bool(training.checkpointing)
         self.factor = warmup_cosine(steps, training.warmup)
         self.waiting = round(steps * (training.new_first or 0))  # steps in which only new weights learn
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Raises BadInput where a checkpoint has other weights."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            raise BadInput(OTHER_VERSION) from error
 
     def loss(self, pieces: Sequence[Batch]) -> Tensor:
         """The mean over the rows of all pieces of a batch, summed over targets."""

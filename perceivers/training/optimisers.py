@@ -10,10 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from perceivers.errors import BadInput
 from perceivers.model import Model
 from perceivers.training.config import Training
 from perceivers.training.muon import Muon
 from perceivers.training.start import rates
+
+OTHER_VERSION = (
+    "the run was begun by another version of perceivers, whose checkpoints hold other weights: go on with that one, or "
+    "choose another --out"
+)
 
 
 class Together(torch.optim.Optimizer):
@@ -48,7 +54,10 @@ class Together(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for optimiser, state in zip(self.optimisers, state_dict["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+            try:
+                optimiser.load_state_dict(state)
+            except ValueError as error:  # torch counts the weights of each group
+                raise BadInput(OTHER_VERSION) from error
 
 
 def optimiser(model: Model, training: Training) -> Together:
@@ -74,10 +83,15 @@ def optimiser(model: Model, training: Training) -> Together:
 
 
 def _hidden(model: Model) -> set[int]:
-    """The ids of the matrices between others: of the Perceiver, and of convolutions from a width to the same."""
+    """The ids of the matrices between others: of the Perceiver, and of convolutions."""
     found = [p for p in model.perceiver.parameters() if p.ndim == 2 and p is not model.perceiver.latents.array]
+    return {id(p) for p in (*found, *filters(model))}
+
+
+def filters(model: Model) -> list[torch.Tensor]:
+    """Those of convolutions from a width to the same."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d)]
-    return {id(p) for p in (*found, *(c.weight for c in layers if c.in_channels == c.out_channels))}
+    return [layer.weight for layer in layers if layer.in_channels == layer.out_channels]
 
 
 class Groups:
