@@ -6,13 +6,15 @@ from test_attention import perturbed
 from test_perceiver import Pieces
 from test_streaming import Largest
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from perceivers.core import folded, kernels
+from perceivers.core import folded, kernels, products, trials
 from perceivers.core.attention import Attention, record_attention
 from perceivers.core.grids import OnGrid
 from perceivers.core.inputs import Parts, cut, join, shape_of
 from perceivers.core.perceiver import PerceiverIOConfig, build
+from perceivers.core.precision import lower
 
 F, P, E = 3, 8, 9
 CONFIG = PerceiverIOConfig(
@@ -24,10 +26,21 @@ CONFIG = PerceiverIOConfig(
 def many():
     """Whatever there is, is much; a piece holds few elements; latents go to the inputs' channels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folded, "MANY", 1)
-        patch.setattr(folded, "PIECE", 60)
-        patch.setattr(Attention, "orders", lambda self, *_: ("inputs", "inputs"))
+        small_pieces(patch)
         yield
+
+
+@pytest.fixture(params=folded.POOLINGS)
+def way(request, monkeypatch):
+    """Either way, in any type: the trial is for bfloat16 alone."""
+    monkeypatch.setattr(folded, "way", lambda *_: request.param)
+
+
+def small_pieces(patch):
+    patch.setattr(folded, "MANY", 1)
+    patch.setattr(folded, "WEIGHTS", 60)
+    patch.setattr(folded, "NUMBERS", 200)
+    patch.setattr(Attention, "orders", lambda self, *_: ("inputs", "inputs"))
 
 
 def model_of(config=CONFIG):
@@ -50,15 +63,15 @@ def folding(call):
     """What comes out, and whether anything was folded."""
     with kernels.decisions() as decisions:
         found = call()
-    return found, any(decision.kernel == "folded" for decision in decisions)
+    return found, any(decision.kernel in folded.POOLINGS for decision in decisions)
 
 
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
 
 
 @settings(max_examples=30, deadline=None)
-@given(SIZES, st.booleans(), st.booleans())
-def test_latents_read_a_grid_as_if_it_were_made(sizes, masked, dark):
+@given(SIZES, st.booleans(), st.booleans(), st.sampled_from(list(folded.POOLINGS)))
+def test_latents_read_a_grid_as_if_it_were_made(sizes, masked, dark, way):
     b, h, w = sizes
     model = model_of()
     array = array_on_grid(b, h, w)
@@ -67,15 +80,14 @@ def test_latents_read_a_grid_as_if_it_were_made(sizes, masked, dark):
         mask[0] = False
     expected = plainly(lambda: model.encode(join(array), mask))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folded, "MANY", 1)
-        patch.setattr(folded, "PIECE", 60)
-        patch.setattr(Attention, "orders", lambda self, *_: ("inputs", "inputs"))
+        small_pieces(patch)
+        patch.setattr(folded, "way", lambda *_: way)
         got, was_folded = folding(lambda: model.encode(array, mask))
     assert was_folded
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
-def test_grids_and_other_arrays_stand_one_behind_the_other(many):
+def test_grids_and_other_arrays_stand_one_behind_the_other(many, way):
     model = model_of()
     parts = Parts((array_on_grid(2, 4, 5), torch.randn(2, 7, F + P).double(), array_on_grid(2, 3, 6)))
     features = torch.randn(2, 5, F).double()
@@ -88,7 +100,7 @@ def test_grids_and_other_arrays_stand_one_behind_the_other(many):
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
-def test_chunks_and_what_can_be_read_once_are_folded(many):
+def test_chunks_and_what_can_be_read_once_are_folded(many, way):
     model = model_of()
     arrays = [array_on_grid(2, 4, 5), torch.randn(2, 0, F + P).double(), array_on_grid(2, 3, 6)]
     masks = [torch.rand(2, 20) < 0.6, None, None]
@@ -103,7 +115,7 @@ def test_chunks_and_what_can_be_read_once_are_folded(many):
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("order", ["plain", "queries"])
-def test_queries_on_a_grid_ask_as_if_they_were_made(residual, order, many, monkeypatch):
+def test_queries_on_a_grid_ask_as_if_they_were_made(residual, order, many, way, monkeypatch):
     monkeypatch.setattr("perceivers.core.chain.cheapest", lambda costs: order)
     config = PerceiverIOConfig(**{**vars(CONFIG), "query_channels": F + P, "decoder_query_residual": residual})
     model, queries = model_of(config), array_on_grid(2, 5, 7)
@@ -116,16 +128,58 @@ def test_queries_on_a_grid_ask_as_if_they_were_made(residual, order, many, monke
     )
     got, _ = folding(lambda: model.decode(latents, queries, layers=layers))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
-    assert asked == [7] * 5  # a row at a time
+    assert asked == [7] * 5, "a row at a time"
 
 
-def test_queries_with_a_mask_see_what_it_says(many):
+def test_queries_with_a_mask_see_what_it_says(many, way):
     config = PerceiverIOConfig(**{**vars(CONFIG), "query_channels": F + P})
     model, queries, mask = model_of(config), array_on_grid(2, 5, 7), torch.rand(2, 35) < 0.5
     latents = torch.randn(2, 4, 10).double()
     expected = plainly(lambda: model.decode(latents, join(queries), mask))
     got, _ = folding(lambda: model.decode(latents, queries, mask))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("inside", [True, False], ids=["much in a piece", "a row in a piece"])
+def test_bfloat16_agrees_with_float32_either_way(many, way, inside, monkeypatch):
+    if torch.bfloat16 not in products.onednn_types():
+        pytest.skip("this CPU has no bfloat16, and is never asked for it")
+    if inside:
+        monkeypatch.setattr(folded, "WEIGHTS", 2**20)
+        monkeypatch.setattr(folded, "NUMBERS", 2**19)
+    config = PerceiverIOConfig(**{**vars(CONFIG), "query_channels": F + P})
+    model, (features, grid) = model_of(config).float(), array_on_grid(2, 9, 8)
+    array = features.float(), OnGrid(grid.rows.float(), grid.columns.float())
+    expected = plainly(lambda: model.decode(model.encode(join(array)), join(array)))
+    lower(model, "bf16")
+    got, _ = folding(lambda: model.decode(model.encode(array), array))
+    assert (got - expected).abs().max() < 2e-2 * expected.abs().max()
+
+
+def test_the_faster_way_is_tried_once_for_a_shape(monkeypatch):
+    monkeypatch.setattr(trials, "_chosen", {})
+    latents, array = torch.randn(1, 4, 10), array_on_grid(1, 3, 5)
+    assert folded.way(latents, array, torch.float32) == "folded"
+    assert trials.record() == {}, "float32 is never rounded: nothing is tried"
+    monkeypatch.setattr(folded, "WEIGHTS", 60)
+    monkeypatch.setattr(trials, "_seconds", lambda kernel, arguments: kernel(*arguments) or next(times))
+    times = iter([2.0, 1.0] * (1 + trials.TRIALS))
+    assert folded.way(latents, array, torch.bfloat16) == "fused"
+    assert folded.way(latents, Parts((array,)), torch.bfloat16) == "fused"
+    kernels.check(trials.record())
+
+
+@torch.no_grad()
+def test_a_piece_is_tried_with_values_whatever_looks_on(monkeypatch):
+    if torch.bfloat16 not in products.onednn_types():
+        pytest.skip("this CPU has no bfloat16, and is never asked for it")
+    monkeypatch.setattr(trials, "_chosen", {})
+    found, seconds = [], trials._seconds
+    monkeypatch.setattr(trials, "_seconds", lambda kernel, given: found.append(given[1]) or seconds(kernel, given))
+    with FakeTensorMode():
+        folded.way(torch.randn(1, 2**19, 10), torch.randn(1, 9, F), torch.bfloat16)
+    assert {type(piece) for piece in found} == {torch.Tensor}
 
 
 def test_float32_stays_exact_where_features_lie_far_from_zero(many):

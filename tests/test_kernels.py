@@ -263,7 +263,7 @@ def test_kernels_are_tried_with_values_whatever_looks_on(mode, fresh, monkeypatc
     found = [t for one in given for t in (one if isinstance(one, list) else [one])]
     tensors = [t for one in found for t in ([one.weight, one.bias] if isinstance(one, nn.Linear) else [one])]
     assert {type(t) for t in tensors if t is not None} == {torch.Tensor, nn.Parameter}
-    assert {shape.split()[0] for shape in kernels.record()} == kernels.KERNELS.keys()
+    assert {shape.split()[0] for shape in kernels.record()} == kernels.KERNELS.keys() - {"pieces"}  # see test_folded.py
 
 
 @torch.no_grad()

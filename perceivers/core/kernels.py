@@ -243,7 +243,12 @@ PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "packed": _packed,
 }
 ONEDNN = {"onednn", "packed", "joined"}
-KERNELS = {"product": PRODUCTS, "attention": ATTENTIONS, "projection": PROJECTIONS}
+KERNELS = {
+    "product": PRODUCTS,
+    "attention": ATTENTIONS,
+    "projection": PROJECTIONS,
+    "pieces": ("folded", "fused"),  # see `folded.py`
+}
 
 
 def _short(kind: torch.dtype) -> str:

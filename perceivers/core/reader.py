@@ -103,7 +103,7 @@ def answering(
 
     queries, mask = first
     if folded.asks(decoder, latents, queries, size, mask):
-        on_grid = folded.GridReader(decoder, latents, size, layers)
+        on_grid = folded.GridReader(decoder, latents, queries, size, layers)
         return lambda queries, mask: on_grid(queries) if mask is None else plainly(queries, mask)
     same = queries[1] if isinstance(queries, tuple) else None
     if not (isinstance(same, Tensor) and same.ndim == 2 and len(same) == 1 and mask is None):

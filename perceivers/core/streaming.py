@@ -38,13 +38,13 @@ def read(
     if isinstance(inputs, Tensor | tuple | Parts):
         shape = shape_of(inputs)
         if folded.reads(cross, latents, shape, mask is not None):
-            return _read_folded(cross, latents, [(inputs, mask)], shape[0])
+            return folded.read(cross, latents, [(inputs, mask)])
         return cross(latents, join(inputs), mask)
     if mask is not None:
         raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
     if isinstance(inputs, Chunks):
         if folded.reads(cross, latents, inputs.shape, True):
-            return _read_folded(cross, latents, pieces(inputs), inputs.shape[0])
+            return folded.read(cross, latents, pieces(inputs))
         return _read_chunks(cross, latents.expand(inputs.shape[0], -1, -1), inputs)
     return _read_once(cross, latents, inputs)
 
@@ -61,11 +61,12 @@ def ask(
     training the backward pass computes each chunk anew. Many, without gradients, in pieces that stay in the cache.
     """
     whole = isinstance(queries, Tensor | tuple | Parts)
-    b, size, _ = shape_of(queries) if whole else queries.shape
+    _, size, _ = shape_of(queries) if whole else queries.shape
     many = size * latents.shape[1] >= folded.MANY and kernels.fold(latents) and not cross.attention.watched
-    step = folded.piece(b * latents.shape[1]) if many else size
-    answers, answer = [], None
+    answers, answer, kind = [], None, cross.attention.to_v.weight.dtype
     for array, seen in [(queries, mask)] if whole else pieces(queries):
+        way = folded.way(latents, array, kind) if folded.asks(cross, latents, array, size, seen) else "folded"
+        step = folded.piece(latents, shape_of(array), way) if many else size
         for piece, visible in cut(array, seen, step):
             answer = answer or answering(cross, latents, (piece, visible), size, layers)
             if torch.is_grad_enabled() and not whole:
@@ -106,20 +107,13 @@ def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Ite
     first, *_ = held = next(chunks)
     b, _, c = shape_of(first)
     if folded.reads(cross, latents, (b, MANY, c), True):
-        return _read_folded(cross, latents, chain([held], chunks), b)
+        return folded.read(cross, latents, chain([held], chunks))
 
     def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
         for array, mask in chain([held], chunks):
             yield *cross.attention.keys_values(cross.kv_norm(join(array))), mask
 
     return _finish(cross, latents.expand(b, -1, -1), stream, [])
-
-
-def _read_folded(
-    cross: CrossAttend, latents: Float[Tensor, "#b n d"], found: Iterable[tuple[Array, Mask]], b: int
-) -> Float[Tensor, "b n d"]:
-    size = folded.piece(b * latents.shape[1])
-    return folded.read(cross, latents, (piece for array, mask in found for piece in cut(array, mask, size)))
 
 
 def _finish(
