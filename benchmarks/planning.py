@@ -48,8 +48,8 @@ half the batch, which gives the time of a whole one. It is that of a machine tha
 
 **Kernels**: `plain` is torch's own product, `onednn` oneDNN's on plain weights, `packed` the same on weights that are
 kept in its order; `apart` and `joined` are several products of one array; `fused` and `chunked` are attentions that
-never hold all weights, and `folded` takes the layer norm of many inputs into their products. `--kernels plain` switches the choice off, here and on `predict`, `evaluate`, `explain` and
-`bench`.
+never hold all weights, and `folded` takes the layer norm of many inputs into their products. `--kernels plain` switches
+the choice off, here and on `predict`, `evaluate`, `explain` and `bench`.
 
 ## How near it comes
 

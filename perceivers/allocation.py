@@ -12,9 +12,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def keep() -> None:
     """Freed memory stays with the process: the arrays of a pass or a step are given the room of those before them.
 
-    Else the system clears pages for each anew.
-    It holds for the whole process, where its C library is glibc (mallopt(3)); others
-    go on as they do.
+    Else the system clears pages for each anew. It needs glibc (mallopt(3)), and holds for all arrays of the main thread
+    and for those of up to 64 MB of others.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

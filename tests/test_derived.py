@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from perceivers.core import derived as module
-from perceivers.core import products
+from perceivers.core import kernels, products
 from perceivers.core.derived import derived
 
 
@@ -94,3 +94,22 @@ def test_packed_weights_that_learn_are_packed_anew():
         expected = products.onednn(x, layer.weight, layer.bias, None)
         assert torch.equal(products.packed(x, layer.weight, layer.bias, None), expected)
         layer.weight.add_(1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_packed_projections_that_learn_are_packed_anew(which, part):
+    layers, x = [nn.Linear(64, width).bfloat16() for width in (32, 16, 32)], torch.randn(8, 64).bfloat16()
+    for _ in range(2):
+        expected = kernels.PROJECTIONS["joined"](x, layers)
+        for got, wanted in zip(kernels.PROJECTIONS["packed"](x, layers), expected, strict=True):
+            assert torch.equal(got, wanted)
+        getattr(layers[which], part).add_(1)
+
+
+def test_other_parts_of_one_array_are_other_weights():
+    both = torch.randn(2, 3, 3)
+    first = torch.randn(3)
+    for part in both:
+        torch.testing.assert_close(derived([first, part], lambda part=part: first @ part), first @ part)

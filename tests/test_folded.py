@@ -63,7 +63,7 @@ def folding(call):
     """What comes out, and whether anything was folded."""
     with kernels.decisions() as decisions:
         found = call()
-    return found, any(decision.kernel in folded.POOLINGS for decision in decisions)
+    return found, any(decision.why in ("many inputs", "many queries on a grid") for decision in decisions)
 
 
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
@@ -141,20 +141,46 @@ def test_queries_with_a_mask_see_what_it_says(many, way):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("inside", [True, False], ids=["much in a piece", "a row in a piece"])
-def test_bfloat16_agrees_with_float32_either_way(many, way, inside, monkeypatch):
+@pytest.mark.parametrize("whole", [True, False], ids=["one piece", "rows"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_bfloat16_agrees_with_float32_either_way(many, way, whole, masked, monkeypatch):
     if torch.bfloat16 not in products.onednn_types():
         pytest.skip("this CPU has no bfloat16, and is never asked for it")
-    if inside:
+    if whole:
         monkeypatch.setattr(folded, "WEIGHTS", 2**20)
         monkeypatch.setattr(folded, "NUMBERS", 2**19)
     config = PerceiverIOConfig(**{**vars(CONFIG), "query_channels": F + P})
     model, (features, grid) = model_of(config).float(), array_on_grid(2, 9, 8)
-    array = features.float(), OnGrid(grid.rows.float(), grid.columns.float())
-    expected = plainly(lambda: model.decode(model.encode(join(array)), join(array)))
+    array, mask = (features.float(), OnGrid(grid.rows.float(), grid.columns.float())), None
+    if masked:
+        mask = torch.rand(2, 72) < 0.5
+        mask[1, :40] = False
+    expected = plainly(lambda: model.encode(join(array), mask))
+    answers = plainly(lambda: model.decode(expected, join(array)))
     lower(model, "bf16")
-    got, _ = folding(lambda: model.decode(model.encode(array), array))
-    assert (got - expected).abs().max() < 2e-2 * expected.abs().max()
+    latents, was_read = folding(lambda: model.encode(array, mask))
+    got, was_asked = folding(lambda: model.decode(expected, array))
+    assert was_read
+    assert was_asked
+    assert (latents - expected).abs().max() < 2e-2 * expected.abs().max()
+    assert (got - answers).abs().max() < 2e-2 * answers.abs().max()
+
+
+@torch.no_grad()
+def test_queries_come_in_pieces_of_their_way_and_may_be_none(many, way, monkeypatch):
+    config = PerceiverIOConfig(**{**vars(CONFIG), "query_channels": F + P})
+    model, latents, grid = model_of(config), torch.randn(2, 4, 10).double(), array_on_grid(2, 9, 2)
+    arrays = [grid, torch.randn(2, 0, F + P).double(), torch.randn(2, 3, F + P).double()]
+    expected = plainly(lambda: model.decode(latents, join(Parts(arrays))))
+    asked, answer = [], folded.GridReader.__call__
+    monkeypatch.setattr(folded.GridReader, "__call__", lambda s, a: asked.append(shape_of(a)[1]) or answer(s, a))
+    chunks = Pieces([(array, None) for array in arrays], (2, 21, F + P))
+    for queries in (chunks, Parts(arrays)):
+        got, was_asked = folding(lambda queries=queries: model.decode(latents, queries))
+        assert was_asked
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
+    folded_way = folded.way() == "folded"
+    assert asked == 2 * ([6, 6, 6, 0, 3] if folded_way else [8, 8, 2, 0, 3])
 
 
 def test_the_faster_way_is_tried_once_for_a_shape(monkeypatch):
@@ -168,6 +194,8 @@ def test_the_faster_way_is_tried_once_for_a_shape(monkeypatch):
     assert folded.way(latents, array, torch.bfloat16) == "fused"
     assert folded.way(latents, Parts((array,)), torch.bfloat16) == "fused"
     kernels.check(trials.record())
+    with pytest.raises(ValueError, match="no run takes it"):
+        kernels.check(trials.record(), learning=True)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -191,6 +192,21 @@ def test_doubled_and_missing_times_are_named():
 def test_questions_that_cannot_be_asked(question, message):
     with pytest.raises(BadInput, match=message):
         infer.infer(table(w=pl.lit("u")), **{"targets": ["x"], **question})
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1", "2", None, "x", "y"], "row 4: target 'w' is 'x', no number"),
+        (["1", "2", "3", "4", "5"], "target 'w' holds String, no numbers"),
+        ([[1.0], [2.0], [3.0], [4.0], [5.0]], r"target 'w' holds List\(Float64\), no numbers"),
+        ([timedelta(1)] * 5, "target 'w' holds Duration.*, no numbers"),
+    ],
+)
+def test_a_forecast_says_where_its_target_is_no_number(cells, message):
+    frame = pl.DataFrame({"t": range(5), "w": cells})
+    with pytest.raises(BadInput, match=message):
+        infer.infer(sources.read(frame), targets=["w"], time="t", horizon=1)
 
 
 def test_all_missing_values_leave_no_window():

@@ -17,9 +17,8 @@ from perceivers.files import check_place, write_atomic
 FIGURES = "figures"
 REJECTED = """Tried and not kept, since a step or a pass was as long or longer: float32 training by oneDNN's products;
 gradients of biases as products; an attention with gradients of its own; GELU and both products of an MLP as one
-function; batches cut into smaller ones; Muon's product by halves; one room for all blocks of an attention. Freed memory
-that stays with the process makes passes faster, but some take half as much again. torch's products in int8 have no fast
-kernel on some CPUs."""
+function; batches cut into smaller ones; Muon's product by halves; one room for all blocks of an attention. torch's
+products in int8 have no fast kernel on some CPUs."""
 TITLES = {
     "published": "The published models",
     "kernels": "The same models with every fast path switched off",

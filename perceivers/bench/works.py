@@ -34,7 +34,8 @@ GAINS = {
     ),
     "inputs made": (
         "with one head, many inputs and queries go through in pieces that stay in the cache, their layer norm folded "
-        "into the products; of Fourier positions rows and columns go in alone: a pixel's are a sum of both"
+        "into the products; of Fourier positions rows and columns go in alone: a pixel's are a sum of both; or, where "
+        "that is faster in bfloat16, each piece is made and goes through torch's fused attention"
     ),
 }
 FAST_GAIN = "weights as they lie"  # there is none in float32

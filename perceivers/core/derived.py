@@ -43,6 +43,7 @@ def _same(found: _Kept, weights: Sequence[Tensor]) -> bool:
         new.dtype == old.dtype
         and new.shape == old.shape
         and new.untyped_storage()._cdata == old.untyped_storage()._cdata
+        and (new.storage_offset(), new.stride()) == (old.storage_offset(), old.stride())
         and new._version == version
         for new, old, version in zip(weights, found.weights, found.versions, strict=True)
     )

@@ -27,22 +27,26 @@ MANY, WEIGHTS, NUMBERS = 2**22, 2**20, 2**19
 
 
 def way(latents: Tensor, array: Array, kind: torch.dtype) -> str:
-    """How products of this type take an array's pieces: folded, or fused where that was faster in a trial."""
+    """How products of this type take an array's pieces: folded, or fused where pooling was faster so in a trial."""
     if kind != torch.bfloat16:
         return "folded"
-    n, (features, grid) = latents.shape[1], _apart(array.arrays[0] if isinstance(array, Parts) else array)
-    f, p = features.shape[-1], grid.shape[1] if grid else 0
-    m = max(1, WEIGHTS // n)
+    features, grid = _apart(array.arrays[0] if isinstance(array, Parts) else array)
+    n, f, p, w = latents.shape[1], features.shape[-1], grid.shape[1] if grid else 0, len(grid.columns) if grid else 1
+    h = max(1, min(4 * WEIGHTS // n, 4 * NUMBERS // (f + p)) // w)  # some pieces, of which either way has its own
 
     def example() -> tuple[dict[str, Any], Whole]:
-        grid, array = OnGrid(torch.rand(1, p), torch.rand(m, p)), torch.rand(1, m, f)
+        array = torch.rand(1, h * w, f)
         poolings = {name: pooling(torch.rand(1, n, f + p), 1, 1e-5, kind) for name, pooling in POOLINGS.items()}
-        return poolings, (array, grid) if p else array
+        return poolings, (array, OnGrid(torch.rand(h, p), torch.rand(w, p))) if p else array
 
     def trial(name: str) -> Callable[[dict[str, Any], Whole], None]:
-        return lambda poolings, piece: poolings[name].add(piece, None)
+        def run(poolings: dict[str, Any], array: Whole) -> None:
+            for part, _ in cut(array, None, piece(latents, (1, h * w, f + p), name)):
+                poolings[name].add(part, None)
 
-    shape = f"pieces bfloat16 {n}×{m}×{f}{f'+{p}' if p else ''}"
+        return run
+
+    shape = f"pieces bfloat16 {n}×{h * w}×{f}{f'+{p}' if p else ''}"
     return fastest(shape, {name: trial(name) for name in POOLINGS}, example, "folded")
 
 
@@ -110,7 +114,7 @@ class FoldedPooling:
 POOLINGS: dict[str, Any] = {"folded": FoldedPooling, "fused": FusedPooling}
 
 
-def asks(decoder: CrossAttend, latents: Tensor, queries: Array, size: int, mask: Tensor | None) -> bool:
+def asks(decoder: CrossAttend, latents: Tensor, queries: Whole, size: int, mask: Tensor | None) -> bool:
     """Whether so many queries ask by a `GridReader`."""
     on_grid = isinstance(queries, tuple) and isinstance(queries[1], OnGrid) and mask is None
     many = size * latents.shape[1] >= MANY and kernels.fold(latents)
@@ -131,8 +135,8 @@ class GridReader:
         attention, norm = decoder.attention, decoder.query_norm
         (b, n, d), (e, v), kind = latents.shape, attention.output.weight.shape, attention.to_v.weight.dtype
         sizes = chain.Sizes(b, b, size, attention.to_q.in_features, n, d, len(attention.to_k.weight), v, e)
-        name = way(latents, first, kind)
-        note(f"attention 1×{size}×{n}×{sizes.d}→{v}", name, "many queries on a grid")
+        self.way = way(latents, first, kind)
+        note(f"attention 1×{size}×{n}×{sizes.d}→{v}", self.way, "many queries on a grid")
         self.decoder, self.layers = decoder, layers
         self.order = chain.cheapest(chain.pooled_costs(sizes))
         inputs = decoder.kv_norm(latents)
@@ -140,7 +144,7 @@ class GridReader:
         keys = keys * keys.shape[-1] ** -0.5
         offset = keys[..., -1] + keys[..., :-1] @ norm.bias
         values = chain.values(self.order, inputs, attention.to_v, attention.output)
-        self.pool = ASKINGS[name](keys[..., :-1] * norm.weight, offset, values, norm.eps)
+        self.pool = ASKINGS[self.way](keys[..., :-1] * norm.weight, offset, values, norm.eps)
 
     def __call__(self, queries: Whole) -> Float[Tensor, "b o r"]:
         decoder, attention = self.decoder, self.decoder.attention

@@ -53,6 +53,8 @@ class FusedAsking:
 
     def __call__(self, queries: OwnSize) -> Float[Tensor, "b o v"]:
         x = wide(join(queries))
+        if not x.shape[1]:  # of which the fused attention makes a division by zero
+            return self.values.new_zeros(*x.shape[:2], self.width)
         x = pad(layer_norm(x, x.shape[-1:], eps=self.eps), (0, 1), value=1.0)
         found, _ = _attend(_filled(x, self.keys.dtype, self.keys.shape[3]), self.keys, self.values, scale=1.0)
         return found[:, 0, :, : self.width]

@@ -98,7 +98,7 @@ def check(choices: Mapping[str, str], learning: bool = False) -> None:
         known = KERNELS.get(kind, {})
         if name not in known:
             raise ValueError(f"kernel {name!r} of {shape!r} is none of {', '.join(known)}")
-        if learning and name not in (*LEARNING_PRODUCTS, *LEARNING_ATTENTIONS):
+        if learning and name not in LEARNING.get(kind, ()):
             raise ValueError(f"kernel {name!r} of {shape!r} has no gradients: no run takes it")
         if name in ONEDNN and dtype not in map(_short, products.onednn_types()):
             raise ValueError(f"kernel {name!r} of {shape!r} is not to be had: this machine's torch lacks oneDNN for it")
@@ -242,6 +242,7 @@ PROJECTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "joined": lambda x, layers: _joined(x, layers, products.onednn),
     "packed": _packed,
 }
+LEARNING = {"product": LEARNING_PRODUCTS, "attention": LEARNING_ATTENTIONS}
 ONEDNN = {"onednn", "packed", "joined"}
 KERNELS = {
     "product": PRODUCTS,

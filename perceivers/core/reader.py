@@ -22,6 +22,8 @@ from perceivers.core.inputs import Whole, join
 # Making a reader costs about as much as answering so many queries a channel of what is pooled.
 WORTH = 4
 
+Answer = Callable[[Whole, Tensor | None], Float[Tensor, "b o r"]]
+
 
 class Reader:
     """Latents (b n d), which a decoder reads for `size` queries, and linear `layers` behind it.
@@ -90,9 +92,9 @@ def answering(
     first: tuple[Whole, Tensor | None],
     size: int,
     layers: Sequence[nn.Linear],
-) -> Callable[[Whole, Tensor | None], Float[Tensor, "b o r"]]:
-    """What answers queries and their mask, of which `size` will come, the `first` of them as given: a `Reader` where it
-    saves work, and else the decoder itself.
+) -> tuple[Answer, str]:
+    """What answers queries and their mask, of which `size` will come, the `first` of them as given, and its way to take
+    pieces: a `Reader` where it saves work, and else the decoder itself.
     """
 
     def plainly(queries: Whole, mask: Tensor | None) -> Float[Tensor, "b o r"]:
@@ -104,19 +106,19 @@ def answering(
     queries, mask = first
     if folded.asks(decoder, latents, queries, size, mask):
         on_grid = folded.GridReader(decoder, latents, queries, size, layers)
-        return lambda queries, mask: on_grid(queries) if mask is None else plainly(queries, mask)
+        return (lambda queries, mask: on_grid(queries) if mask is None else plainly(queries, mask)), on_grid.way
     same = queries[1] if isinstance(queries, tuple) else None
     if not (isinstance(same, Tensor) and same.ndim == 2 and len(same) == 1 and mask is None):
-        return plainly
+        return plainly, "folded"
     if not (layers and _narrow(decoder, size) and kernels.fold(latents)):
-        return plainly
+        return plainly, "folded"
     reader = Reader(decoder, latents, size, same[0], layers)
 
     def answer(queries: Whole, mask: Tensor | None) -> Float[Tensor, "b o r"]:
         fits = mask is None and isinstance(queries, tuple) and queries[1] is same
         return reader(queries[0]) if fits else plainly(queries, mask)
 
-    return answer
+    return answer, "folded"
 
 
 def _narrow(decoder: CrossAttend, size: int) -> bool:

@@ -63,12 +63,12 @@ def ask(
     whole = isinstance(queries, Tensor | tuple | Parts)
     _, size, _ = shape_of(queries) if whole else queries.shape
     many = size * latents.shape[1] >= folded.MANY and kernels.fold(latents) and not cross.attention.watched
-    answers, answer, kind = [], None, cross.attention.to_v.weight.dtype
+    answers, answer, way = [], None, ""
     for array, seen in [(queries, mask)] if whole else pieces(queries):
-        way = folded.way(latents, array, kind) if folded.asks(cross, latents, array, size, seen) else "folded"
+        if answer is None:
+            answer, way = answering(cross, latents, next(cut(array, seen, size)), size, layers)
         step = folded.piece(latents, shape_of(array), way) if many else size
         for piece, visible in cut(array, seen, step):
-            answer = answer or answering(cross, latents, (piece, visible), size, layers)
             if torch.is_grad_enabled() and not whole:
                 answers.append(checkpoint(answer, piece, see(visible), use_reentrant=False))
             else:

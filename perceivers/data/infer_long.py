@@ -61,10 +61,14 @@ def _forecast(table: Table, name: str, long: Long) -> Field:
     """A target that is to be continued."""
     cells = table.frame[name]
     if not _numbers(cells):
-        words = cells.is_not_null() & cells.cast(pl.String).cast(pl.Float64, strict=False).is_null()
-        row = int(words.arg_max() or 0)
-        where = f"{table.name}, row {row + 1}: target {name!r} is {cells[row]!r}"
-        raise BadInput(f"{where}, no number: with --horizon numbers are forecast")
+        where, what = table.name, f"holds {cells.dtype}, no numbers"
+        if (
+            cells.dtype == pl.String
+            and (words := cells.cast(pl.Float64, strict=False).is_null() & ~cells.is_null()).any()
+        ):
+            row = int(words.arg_max() or 0)
+            where, what = f"{where}, row {row + 1}", f"is {cells[row]!r}, no number"
+        raise BadInput(f"{where}: target {name!r} {what}: with --horizon numbers are forecast")
     return Field(name, "series", "target", (name,), {}, f"the {long.horizon} steps after the origin")
 
 

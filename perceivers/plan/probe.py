@@ -16,7 +16,9 @@ from perceivers.plan.trace import Array, Operation, Trace
 
 LONG = 0.1  # seconds: what takes so long is tried once
 SECONDS, LEAST, MOST = 0.005, 3, 20  # of tries for each of the others, and how many at least and at most
-DIVISIONS = {torch.ops.aten.floor_divide, torch.ops.aten.remainder}  # torch refuses whole numbers by zero
+_aten = torch.ops.aten
+# Those of whole numbers, which torch refuses to divide by zero.
+DIVISIONS = {_aten.div, _aten.floor_divide, _aten.floor_divide_, _aten.fmod, _aten.remainder, _aten.remainder_}
 SMALL = PerceiverIOConfig(8, 8, num_latents=2, latent_channels=8, self_attends_per_block=4)
 
 

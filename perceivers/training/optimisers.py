@@ -53,11 +53,11 @@ class Together(torch.optim.Optimizer):
         return {"optimisers": [optimiser.state_dict() for optimiser in self.optimisers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for optimiser, state in zip(self.optimisers, state_dict["optimisers"], strict=True):
-            try:
+        try:
+            for optimiser, state in zip(self.optimisers, state_dict["optimisers"], strict=True):
                 optimiser.load_state_dict(state)
-            except ValueError as error:  # torch counts the weights of each group
-                raise BadInput(OTHER_VERSION) from error
+        except ValueError as error:  # torch counts the weights of each group
+            raise BadInput(OTHER_VERSION) from error
 
 
 def optimiser(model: Model, training: Training) -> Together:
