@@ -1,6 +1,7 @@
 """Series as targets: forecasts of long tables, and lists that follow lists."""
 
 import json
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -324,6 +325,25 @@ def test_the_command_line_forecasts(tmp_path, capsys):
     assert out["month"][4] == "2018-05-01"
     with pytest.raises(BadInput, match="too long for 96 times"):
         call("train", data, *asked, 40, "--out", tmp_path / "other")
+
+
+@pytest.mark.parametrize("dtype", [pl.Date, pl.Datetime("us", "UTC"), pl.Datetime("ns")])
+def test_times_may_be_of_a_type_of_their_own(dtype, tmp_path):
+    frame, days = shops().drop("promo").filter(pl.col("shop") == shops()["shop"][0]), pl.date_range
+    first = date(2020, 1, 1)
+    times = days(first, first + timedelta(len(frame) - 1), eager=True).cast(dtype)
+    frame.drop("shop").with_columns(month=times).write_parquet(tmp_path / "s.parquet")
+    asked = [tmp_path / "s.parquet", "--target", "sold", "--time", "month", "--horizon", 3]
+    assert call("train", *asked, "--steps", 1, "--size", "tiny", "--out", tmp_path / "run") == 0
+    assert call("predict", tmp_path / "run", asked[0], "--out", tmp_path / "out.csv") == 0
+    assert pl.read_csv(tmp_path / "out.csv").height == 3
+
+
+def test_a_forecast_of_what_is_never_negative_can_be_planned(tmp_path, capsys):
+    data = tmp_path / "s.csv"
+    shops().drop("promo").with_columns(pl.col("sold").abs()).write_csv(data)
+    assert call("plan", data, "--target", "sold", "--time", "month", "--series", "shop", "--horizon", 5) == 0
+    assert "memory" in capsys.readouterr().out
 
 
 def test_a_list_that_follows_a_list(tmp_path):

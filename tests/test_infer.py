@@ -517,3 +517,12 @@ def test_a_given_schema_that_says_nothing_of_a_column_is_split_by_the_one_named_
 def test_a_schema_without_its_format_says_which_line_to_add():
     with pytest.raises(BadInput, match="add the line `format: 1` at the top"):
         Schema.from_dict({"fields": []}, "schema.yaml")
+
+
+def test_a_word_in_a_list_of_numbers_is_said():
+    lists = [["1.5", "2"], ["3", None], *[[str(i), "4"] for i in range(20)]]
+    targets = ["a", "b"] * 11
+    mixed = pl.DataFrame({"s": [*lists[:3], ["1", "oops"], *lists[4:]], "y": targets})
+    assert "row 4: 's' has 'oops' among numbers" in "\n".join(warnings(read(mixed), infer(read(mixed), ["y"])))
+    labels = pl.DataFrame({"s": [["red", "blue"], ["7"]] * 11, "y": targets})
+    assert "among numbers" not in "\n".join(warnings(read(labels), infer(read(labels), ["y"])))

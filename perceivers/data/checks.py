@@ -20,6 +20,7 @@ from perceivers.terminal import counted
 SAMPLE = 10_000
 REPEATED = 5  # rows a value, at least, where a value that always goes with one target is no chance
 CORRELATED = 0.999
+FEW_WORDS = 0.1  # of the items of lists of numbers
 UNBALANCED = 0.9
 TARGET_NAMES = ("target", "class", "label", "y", "score", "rating", "outcome", "output", "price", "result")
 LIKELY = 5
@@ -104,7 +105,7 @@ def _fits(cells: pl.Series, field: Field) -> bool:
     if field.modality in ("image", "audio", "video", "points", "array", "given", "point_class", "point_value"):
         return dtype == pl.String or dtype.is_nested()
     if field.modality == "series":
-        return dtype == pl.String or dtype.is_nested() or dtype.is_numeric()
+        return dtype == pl.String or dtype.is_nested() or dtype.is_numeric() or dtype.is_temporal()  # times of steps
     if field.modality in ("text", "masked"):
         return dtype == pl.String
     if field.modality == "category" and field.options.get("labels") != "many":
@@ -121,7 +122,7 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_header, _about_targets, _several_labels, _look_alikes, _give_aways, _duplicates, _parted)
+    found = (_header, _about_targets, _several_labels, _words, _look_alikes, _give_aways, _duplicates, _parted)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
@@ -156,6 +157,27 @@ def _several_labels(table: Table, schema: Schema) -> Iterator[str]:
                     f"{int(several.sum()):,} cells of {field.name!r} have a |: several labels in one cell are "
                     "`labels: many` in the schema"
                 )
+
+
+def _words(table: Table, schema: Schema) -> Iterator[str]:
+    """Lists of labels that would be series of numbers, but for a few words."""
+    for field in schema.inputs:
+        cells = table.frame[field.columns[0]]
+        if field.modality != "category" or cells.dtype != pl.List(pl.String):
+            continue
+        word = pl.element().is_not_null() & pl.element().cast(pl.Float64, strict=False).is_null()
+        words = cells.list.eval(word).list.sum().fill_null(0)
+        if 0 < int(words.sum()) <= FEW_WORDS * int(cells.list.len().sum()):
+            row = int((words > 0).arg_max() or 0)
+            example = next(item for item in cells[row] if item is not None and not _number(item))
+            yield (
+                f"row {row + 1}: {field.name!r} has {example!r} among numbers: so all of its lists are read as labels, "
+                "not as series; write a number or nothing there"
+            )
+
+
+def _number(word: str) -> bool:
+    return pl.Series([word]).cast(pl.Float64, strict=False).null_count() == 0
 
 
 def _look_alikes(table: Table, schema: Schema) -> Iterator[str]:

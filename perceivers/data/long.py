@@ -56,7 +56,7 @@ def sort(table: Table, long: Long, *, again: bool = False) -> Steps:
     order = np.lexsort((times, codes))
     times, codes = times[order], codes[order]
     if not again and (rows := _twice(times, codes, order)):
-        hint = "keep one of them" if long.series else "say which column tells series apart with --series"
+        hint = "keep one of them" + ("" if long.series else ", or say which column tells series apart with --series")
         a, b = rows
         raise BadInput(f"{table.name}, rows {a} and {b}: time {cells[a - 1]!r} is there twice: {hint}")
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))

@@ -93,6 +93,8 @@ def hollow(model: nn.Module) -> None:
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if tensor is not None:
+                    if tensor.dtype == torch.bool:  # which says what is computed: at first no
+                        found[tensor] = torch.zeros(tensor.shape, dtype=torch.bool) if tensor.is_meta else tensor
                     if tensor not in found:
                         with mode:
                             empty = torch.empty(tensor.shape, dtype=tensor.dtype)

@@ -6,6 +6,7 @@ Not concerned with how any of them is computed or drawn.
 import json
 import platform
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from perceivers.report import Summary, TargetResult, model_card, write_report
 from perceivers.report.figures import learning_curves
 from perceivers.report.verdict import NAMES, headline, value_text
 from perceivers.slices import slices
-from perceivers.terminal import counted
+from perceivers.terminal import SHOWN, counted
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
 from perceivers.training.folder import ALONE, BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
@@ -118,7 +119,11 @@ def write(
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
-    notes += [*_alone(folder, model, data, evaluations), *note_unknown(model, evaluations)]
+    notes += [
+        *_alone(folder, model, data, evaluations),
+        *_untrained(data, evaluations),
+        *note_unknown(model, evaluations),
+    ]
     if failed:
         notes.append(f"Left out: {counted(len(failed), 'row')} that could not be read.")
     if without := int((~with_value(data.table, data.schema.targets)).sum()):
@@ -148,6 +153,23 @@ def write(
     metrics = json.dumps(metrics_dict(evaluations), indent=1, ensure_ascii=False)
     write_atomic(folder.path / METRICS, metrics + "\n")
     return failed
+
+
+def _untrained(data: Any, evaluations: Sequence[Evaluation]) -> list[str]:
+    """A line for each target with classes that are in test and not in train."""
+    notes = []
+    for e in evaluations:
+        if e.field.modality == "category" and e.truth.ndim == 1:
+            cells = [data.rows.columns[e.field.name][int(row)] for row in data.parts["train"]]
+            missing = np.setdiff1d(e.truth, modality(e.field).stack(cells))
+            if len(missing):
+                names = [e.field.options["categories"][int(code)] for code in missing]
+                shown = ", ".join(map(repr, names[:SHOWN])) + (" …" if len(names) > SHOWN else "")
+                count = counted(int(np.isin(e.truth, missing).sum()), "row")
+                notes.append(
+                    f"{count} of test are of classes of {e.field.name!r} that train lacks, {shown}: all are wrong."
+                )
+    return notes
 
 
 def _alone(folder: RunFolder, model: Model, data: Any, evaluations: list[Evaluation]) -> list[str]:
