@@ -166,9 +166,7 @@ def test_doubled_and_missing_times_are_named():
     frame = table((4, 4)).frame
     with pytest.raises(BadInput, match="rows 2 and 9: time 1 is there twice: keep one of them"):
         forecast(sources.read(pl.concat([frame, frame[1:2]])), 1)
-    with pytest.raises(
-        BadInput, match="is there twice: keep one of them, or say which column tells series apart"
-    ):
+    with pytest.raises(BadInput, match="is there twice: keep one of them, or say which column tells series apart"):
         infer.infer(sources.read(frame), ["x"], time="t", horizon=1)
     holes = frame.with_columns(t=pl.when(pl.col("t") == 2).then(None).otherwise("t"))
     with pytest.raises(BadInput, match="row 3: 't' is no time: None"):

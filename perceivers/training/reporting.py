@@ -165,10 +165,8 @@ def _untrained(data: Any, evaluations: Sequence[Evaluation]) -> list[str]:
             if len(missing):
                 names = [e.field.options["categories"][int(code)] for code in missing]
                 shown = ", ".join(map(repr, names[:SHOWN])) + (" …" if len(names) > SHOWN else "")
-                count = counted(int(np.isin(e.truth, missing).sum()), "row")
-                notes.append(
-                    f"{count} of test are of classes of {e.field.name!r} that train lacks, {shown}: all are wrong."
-                )
+                count = counted(int(np.isin(e.truth, missing).sum()), "test row")
+                notes.append(f"{count} of classes of {e.field.name!r} that train lacks, {shown}: counted as wrong.")
     return notes
 
 
