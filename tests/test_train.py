@@ -23,7 +23,6 @@ from perceivers.data.batches import TrainingBatches
 from perceivers.errors import BadInput, Failed, Stopped
 from perceivers.training import callbacks, fitting
 from perceivers.training.checkpoints import saved
-from perceivers.training.config import Config
 from perceivers.training.folder import RunFolder
 from perceivers.training.module import LearningModel
 from perceivers.training.train import open_schema, train
@@ -262,11 +261,3 @@ def test_an_option_that_says_other_than_the_given_schema_is_refused(option, plac
     with pytest.raises(BadInput, match=f"--{option} {given[place]} disagrees with the schema, which says "):
         open_schema(table, (), *given)
     assert open_schema(table, ("sold",), "shop", "when", schema).split == schema.split
-
-
-def test_a_class_that_train_lacks_is_said_in_the_report(tmp_path):
-    sides = ["train"] * 8 + ["validation"] * 2 + ["test"] * 4
-    frame = pl.DataFrame({"x": [i * 7 % 5 / 2 for i in range(14)], "y": [*"abababab", *"ab", *"abcc"], "split": sides})
-    train(frame, out=tmp_path / "run", targets=["y"], config=Config(steps=1, size="tiny"))
-    page = (tmp_path / "run/report.html").read_text()
-    assert "2 test rows of classes of &#39;y&#39; that train lacks, &#39;c&#39;" in page

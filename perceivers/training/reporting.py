@@ -6,7 +6,6 @@ Not concerned with how any of them is computed or drawn.
 import json
 import platform
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from perceivers.report import Summary, TargetResult, model_card, write_report
 from perceivers.report.figures import learning_curves
 from perceivers.report.verdict import NAMES, headline, value_text
 from perceivers.slices import slices
-from perceivers.terminal import SHOWN, counted
+from perceivers.terminal import counted
 from perceivers.training.callbacks import read_metrics
 from perceivers.training.config import Config
 from perceivers.training.folder import ALONE, BASELINE_SCORES, BASELINES, METRICS, REPORT, RunFolder
@@ -153,21 +152,6 @@ def write(
     metrics = json.dumps(metrics_dict(evaluations), indent=1, ensure_ascii=False)
     write_atomic(folder.path / METRICS, metrics + "\n")
     return failed
-
-
-def _untrained(data: Any, evaluations: Sequence[Evaluation]) -> list[str]:
-    """A line for each target with classes that are in test and not in train."""
-    notes = []
-    for e in evaluations:
-        if e.field.modality == "category" and e.truth.ndim == 1:
-            cells = [data.rows.columns[e.field.name][int(row)] for row in data.parts["train"]]
-            missing = np.setdiff1d(e.truth, modality(e.field).stack(cells))
-            if len(missing):
-                names = [e.field.options["categories"][int(code)] for code in missing]
-                shown = ", ".join(map(repr, names[:SHOWN])) + (" …" if len(names) > SHOWN else "")
-                count = counted(int(np.isin(e.truth, missing).sum()), "test row")
-                notes.append(f"{count} of classes of {e.field.name!r} that train lacks, {shown}: counted as wrong.")
-    return notes
 
 
 def _alone(folder: RunFolder, model: Model, data: Any, evaluations: list[Evaluation]) -> list[str]:
