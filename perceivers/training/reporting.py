@@ -118,11 +118,7 @@ def write(
     notes = [*outcome.notes, f"Kept: {outcome.kept}."]
     if config.training.small:
         notes.append("Few rows: the validation rows joined training, and nothing was chosen by them.")
-    notes += [
-        *_alone(folder, model, data, evaluations),
-        *_untrained(data, evaluations),
-        *note_unknown(model, evaluations),
-    ]
+    notes += [*_alone(folder, model, data, evaluations), *note_unknown(model, evaluations)]
     if failed:
         notes.append(f"Left out: {counted(len(failed), 'row')} that could not be read.")
     if without := int((~with_value(data.table, data.schema.targets)).sum()):
