@@ -56,11 +56,14 @@ def piece(latents: Tensor, shape: Sequence[int], of: str) -> int:
     return max(1, NUMBERS // (b * c) if of == "fused" else WEIGHTS // (b * latents.shape[1]))
 
 
+def many(cross: CrossAttend, latents: Tensor, size: int) -> bool:
+    """Whether so many elements go through in pieces: without gradients, and where nobody watches the attention."""
+    return size * latents.shape[1] >= MANY and kernels.fold(latents) and not cross.attention.watched
+
+
 def reads(cross: CrossAttend, latents: Float[Tensor, "#b n d"], shape: tuple[int, ...], masked: bool) -> bool:
     """Whether latents read inputs of this shape by `read`: where it has the fewest multiply-adds."""
-    attention, (_, m, _) = cross.attention, shape
-    many = m * latents.shape[1] >= MANY and kernels.fold(latents) and not attention.watched
-    return many and attention.orders(latents, shape, masked) == ("inputs", "inputs")
+    return many(cross, latents, shape[1]) and cross.attention.orders(latents, shape, masked) == ("inputs", "inputs")
 
 
 def read(
@@ -117,8 +120,7 @@ POOLINGS: dict[str, Any] = {"folded": FoldedPooling, "fused": FusedPooling}
 def asks(decoder: CrossAttend, latents: Tensor, queries: Whole, size: int, mask: Tensor | None) -> bool:
     """Whether so many queries ask by a `GridReader`."""
     on_grid = isinstance(queries, tuple) and isinstance(queries[1], OnGrid) and mask is None
-    many = size * latents.shape[1] >= MANY and kernels.fold(latents)
-    return on_grid and many and decoder.attention.num_heads == 1 and not decoder.attention.watched
+    return on_grid and decoder.attention.num_heads == 1 and many(decoder, latents, size)
 
 
 class GridReader:

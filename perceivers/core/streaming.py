@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from perceivers.core import folded, kernels
+from perceivers.core import folded
 from perceivers.core.attention import CrossAttend, DotProduct
 from perceivers.core.inputs import Array, Chunks, Learned, Mask, Parts, cut, join, once, pieces, shape_of
 from perceivers.core.reader import answering
@@ -62,7 +62,7 @@ def ask(
     """
     whole = isinstance(queries, Tensor | tuple | Parts)
     _, size, _ = shape_of(queries) if whole else queries.shape
-    many = size * latents.shape[1] >= folded.MANY and kernels.fold(latents) and not cross.attention.watched
+    many = folded.many(cross, latents, size)
     answers, answer, way = [], None, ""
     for array, seen in [(queries, mask)] if whole else pieces(queries):
         if answer is None:

@@ -105,7 +105,8 @@ def _fits(cells: pl.Series, field: Field) -> bool:
     if field.modality in ("image", "audio", "video", "points", "array", "given", "point_class", "point_value"):
         return dtype == pl.String or dtype.is_nested()
     if field.modality == "series":
-        return dtype == pl.String or dtype.is_nested() or dtype.is_numeric() or dtype.is_temporal()  # times of steps
+        times = dtype.is_temporal() and cells.name == field.options.get("time")
+        return times or dtype == pl.String or dtype.is_nested() or dtype.is_numeric()
     if field.modality in ("text", "masked"):
         return dtype == pl.String
     if field.modality == "category" and field.options.get("labels") != "many":
@@ -166,18 +167,14 @@ def _words(table: Table, schema: Schema) -> Iterator[str]:
         if field.modality != "category" or cells.dtype != pl.List(pl.String):
             continue
         word = pl.element().is_not_null() & pl.element().cast(pl.Float64, strict=False).is_null()
-        words = cells.list.eval(word).list.sum().fill_null(0)
-        if 0 < int(words.sum()) <= FEW_WORDS * int(cells.list.len().sum()):
-            row = int((words > 0).arg_max() or 0)
-            example = next(item for item in cells[row] if item is not None and not _number(item))
+        words = cells.list.eval(pl.element().filter(word))
+        counts = words.list.len().fill_null(0)
+        if 0 < int(counts.sum()) <= FEW_WORDS * int(cells.list.len().sum()):
+            row = int((counts > 0).arg_max() or 0)
             yield (
-                f"row {row + 1}: {field.name!r} has {example!r} among numbers: so all of its lists are read as labels, "
-                "not as series; write a number or nothing there"
+                f"row {row + 1}: {field.name!r} has {words[row][0]!r} among numbers: so all of its lists are read as "
+                "labels, not as series; write a number or nothing there"
             )
-
-
-def _number(word: str) -> bool:
-    return pl.Series([word]).cast(pl.Float64, strict=False).null_count() == 0
 
 
 def _look_alikes(table: Table, schema: Schema) -> Iterator[str]:
