@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 import pytest
 import torch
@@ -6,7 +7,8 @@ from torch import nn
 
 from perceivers.core import derived as module
 from perceivers.core import kernels, products
-from perceivers.core.derived import derived
+from perceivers.core.derived import cast_once, derived
+from perceivers.training.optimisers import Together
 
 
 @pytest.fixture
@@ -86,8 +88,11 @@ def test_it_goes_with_its_weight(counted):
     assert len(module._kept) == before
 
 
+needs_bfloat16 = pytest.mark.skipif(torch.bfloat16 not in products.onednn_types(), reason="this CPU has no bfloat16")
+
+
 @torch.no_grad()
-@pytest.mark.skipif(torch.bfloat16 not in products.onednn_types(), reason="this CPU has no bfloat16")
+@needs_bfloat16
 def test_packed_weights_that_learn_are_packed_anew():
     layer, x = nn.Linear(64, 32).bfloat16(), torch.randn(8, 64).bfloat16()
     for _ in range(2):
@@ -113,3 +118,55 @@ def test_other_parts_of_one_array_are_other_weights():
     first = torch.randn(3)
     for part in both:
         torch.testing.assert_close(derived([first, part], lambda part=part: first @ part), first @ part)
+
+
+def cast_twice(layer, x):
+    """The bfloat16 weights that the backward pass of two products by one layer keeps, each as its place."""
+    places = set()
+
+    def keep(array):
+        if array.shape == layer.weight.shape:
+            places.add(array.data_ptr())
+        return array
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda array: array),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        y = products.onednn(products.onednn(x, layer.weight, layer.bias, None), layer.weight, layer.bias, None)
+    return y, places
+
+
+@needs_bfloat16
+def test_products_of_a_step_share_the_weights_that_they_keep_and_the_next_step_has_its_own():
+    layer, x = nn.Linear(8, 8), torch.randn(16, 8)
+    optimiser = Together([torch.optim.AdamW(layer.parameters(), lr=0.5, fused=True)])
+    for _ in range(3):
+        y, places = cast_twice(layer, x)
+        assert len(places) == 1
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(y, layer(layer(x)))
+        optimiser.zero_grad()
+        y.float().square().mean().backward(retain_graph=True)  # what was kept is still there in the next step
+        optimiser.step()
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_a_weight_is_cast_anew(change):
+    weights = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.full((2, 2), 3.0))]
+    with torch.no_grad():
+        casts = [cast_once(weight, torch.float64) for weight in weights]  # kept while the weights change
+        change(weights)
+        for weight in weights:
+            assert torch.equal(cast_once(weight, torch.float64), weight.double())
+    assert len(casts) == len(weights)
+
+
+def test_a_cast_goes_with_the_last_who_keeps_it():
+    weight = nn.Parameter(torch.ones(2))
+    first = cast_once(weight, torch.float64)
+    assert cast_once(weight, torch.float64) is first
+    assert cast_once(weight, torch.bfloat16).dtype == torch.bfloat16
+    gone = weakref.ref(first)
+    del first
+    assert gone() is None

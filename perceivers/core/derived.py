@@ -1,8 +1,9 @@
-"""What follows from weights alone, made once in inference and kept while they stay as they are.
+"""What follows from weights alone, made once while they stay as they are: in inference kept, in training for a step.
 
 Not concerned with what it is.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,3 +48,20 @@ def _same(found: _Kept, weights: Sequence[Tensor]) -> bool:
         and new._version == version
         for new, old, version in zip(weights, found.weights, found.versions, strict=True)
     )
+
+
+_casts = WeakTensorKeyDictionary()
+
+
+def cast_once(weight: Tensor, kind: torch.dtype) -> Tensor:
+    """Weights in another type, for a product that keeps them for its backward pass: one array for all such products of
+    a step, which goes with the last of them.
+    """
+    if weight.dtype == kind or weight.is_inference():
+        return weight.to(kind)
+    found = _casts.get(weight)
+    array = found.value() if found is not None and _same(found, [weight]) else None
+    if array is None or array.dtype != kind:
+        array = weight.to(kind)
+        _casts[weight] = _Kept([weight.detach()], [weight._version], weakref.ref(array))
+    return array

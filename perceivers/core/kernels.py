@@ -136,6 +136,7 @@ def project(x: Float[Tensor, "*s c"], layers: Sequence[nn.Linear]) -> tuple[Tens
     kind, widths = kind_of(x, weights[0]), [len(weight) for weight in weights]
     few = _rows(x) < sum(widths)
     if mode() != "process":
+        x = x.to(kind)  # once for all of them
         return _apart(x, layers) if few else _joined(x, layers, _product)
     if why := _unsuited(x.numel() * sum(widths), kind, x, *weights):
         note(f"projection {_rows(x)}×{x.shape[-1]}→{sum(widths)}", "apart" if few else "joined", why)

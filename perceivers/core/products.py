@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from perceivers.core.derived import derived
+from perceivers.core.derived import cast_once, derived
 
 
 def kind_of(x: Tensor, weight: Tensor) -> torch.dtype:
@@ -57,7 +57,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype) -> Tensor:
         ctx.types = x.dtype, weight.dtype, bias.dtype
-        x, weight = x.to(kind), weight.to(kind)
+        x, weight = x.to(kind), cast_once(weight, kind)
         ctx.save_for_backward(x, weight)
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias.to(kind), "none", [], "")
 

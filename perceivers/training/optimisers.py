@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from perceivers.errors import BadInput
 from perceivers.model import Model
@@ -43,6 +44,8 @@ class Together(torch.optim.Optimizer):
         loss = closure() if closure is not None else None
         for optimiser in self.optimisers:
             optimiser.step()
+        # A fused step of torch does not count as a change, by which `derived` knows that weights are new.
+        increment_version([p for group in self.param_groups for p in group["params"]])
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
