@@ -231,6 +231,17 @@ def test_arrays_as_columns():
     assert got.rows() == [(0, "a"), (1, "b"), (2, "c")]
 
 
+def test_lists_beside_something_else_are_text_as_in_json_lines(tmp_path):
+    rows = [{"s": [1, 2, "x"], "n": 1}, {"s": [1, 2, 3]}, {"s": "w"}, {"s": None}, {"s": {"a": 0.5}}]
+    got = read(rows).frame
+    assert got["s"].to_list() == ['[1, 2, "x"]', "[1, 2, 3]", "w", None, '{"a": 0.5}']
+    assert got["n"].to_list() == [1, None, None, None, None]
+    file = write(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    expected = read(file).frame["s"].to_list()
+    for cell, text in zip(got["s"], expected, strict=True):
+        assert cell == text or json.loads(cell) == json.loads(text)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

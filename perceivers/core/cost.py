@@ -8,15 +8,16 @@ from perceivers.core.perceiver import PerceiverIOConfig
 
 
 def encode_flops(config: PerceiverIOConfig, batch: int, inputs: int) -> int:
-    """The latents read `inputs` elements: O(M·N)."""
+    """The latents read `inputs` elements: O(M·N). Their queries are the same for all rows of the batch."""
     qk = config.cross_qk_channels or config.latent_channels
-    return batch * _attend(
+    each = _attend(
         (config.num_latents, config.latent_channels),
         (inputs, config.input_channels),
         qk,
         config.cross_v_channels or qk,
         config.cross_widening,
     )
+    return batch * each - (batch - 1) * 2 * config.num_latents * config.latent_channels * qk
 
 
 def process_flops(config: PerceiverIOConfig, batch: int) -> int:

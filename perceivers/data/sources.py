@@ -293,7 +293,23 @@ def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
     arrays = array_columns({name: [row.get(name) for row in rows] for name in names})
     others = [{name: cell for name, cell in row.items() if name not in arrays} for row in rows]
-    return _joined(pl.DataFrame(others, infer_schema_length=None), arrays, names)
+    try:
+        frame = pl.DataFrame(others, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError):
+        columns = {name: [row.get(name) for row in rows] for name in names if name not in arrays}
+        frame = pl.DataFrame([_mixed(name, cells) for name, cells in columns.items()])
+    return _joined(frame, arrays, names)
+
+
+def _mixed(name: str, cells: Sequence[Any]) -> pl.Series:
+    """A column that may hold lists beside something else: then as text, as a file of JSON lines is read."""
+    try:
+        return pl.Series(name, cells)
+    except (pl.exceptions.PolarsError, TypeError):
+        if not any(isinstance(cell, list | tuple | dict) for cell in cells):
+            raise
+        texts = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+        return pl.Series(name, texts)
 
 
 def _from_pandas(data: Any) -> pl.DataFrame:

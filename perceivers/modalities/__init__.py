@@ -71,9 +71,11 @@ def check_targets(schema: Any, where: str) -> None:
         if not modality(field).askable:
             kinds = ", ".join(name for name, kind in MODALITIES.items() if kind.askable)
             why = f" ({field.reason})" if field.reason else ""
+            classes = field.modality == "text" and field.reason
+            mend = "; if its strings are classes, say `modality: category` in a --schema" if classes else ""
             raise BadInput(
                 f"{where}: target {field.name!r} reads as {field.modality}{why}, which cannot be asked for: there are "
-                f"{kinds} (masked bytes of texts of more than three words)"
+                f"{kinds} (masked bytes of texts of more than three words){mend}"
             )
 
 
