@@ -52,6 +52,18 @@ def test_a_change_of_any_weight_makes_it_anew(change, counted):
     assert len(made) == 2
 
 
+def test_a_fused_step_of_ours_makes_it_anew(counted):
+    weights, made, make = counted
+    optimiser = Together([torch.optim.AdamW(weights, lr=0.5, fused=True)])
+    for _ in range(2):
+        make().sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+        optimiser.step()
+    with torch.no_grad():
+        torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+
+
 @torch.no_grad()
 def test_memory_that_is_given_out_again_is_other_memory(counted):
     weights, made, make = counted

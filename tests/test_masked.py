@@ -132,7 +132,7 @@ def test_a_model_learns_bytes_and_fills_masks(tmp_path):
 
 
 def test_short_answers_and_lone_targets_are_refused():
-    with pytest.raises(BadInput, match="more than three words.; if .* say `modality: category` in a --schema"):
+    with pytest.raises(BadInput, match=r"more than three words\); if .* say `modality: category` in a --schema"):
         pv.fit(pl.DataFrame({"x": [f"word{i}" for i in range(50)], "z": [1, 2] * 25}), "x", steps=1)
     with pytest.raises(BadInput, match=r"add \{name: x.masked, modality: masked, role: input, columns: \[x\]\}"):
         modality(field("target")).agree(field("target"), {})

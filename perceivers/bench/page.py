@@ -17,7 +17,10 @@ from perceivers.files import check_place, write_atomic
 FIGURES = "figures"
 REJECTED = """Tried and not kept, since a step or a pass was as long or longer: float32 training by oneDNN's products;
 gradients of biases as products; an attention with gradients of its own; GELU and both products of an MLP as one
-function; batches cut into smaller ones; Muon's product by halves; one room for all blocks of an attention. torch's
+function; batches cut into smaller ones; Muon's product by halves; one room for all blocks of an attention; float32
+products as three of the halves of their factors in bfloat16, since torch adds up in float32 only where it casts the
+factors itself, which costs what is gained. Norms, activations and weights of attentions alone computed anew, instead of
+whole self-attends, take no time, but glibc's heap is cut up by what stays, and takes half as much again. torch's
 products in int8 have no fast kernel on some CPUs."""
 TITLES = {
     "published": "The published models",
