@@ -99,8 +99,8 @@ def key(set_name: str, variant: Variant, seed: int) -> str:
 
 def page(store: dict[str, list[float]]) -> str:
     """docs/learning.md."""
-    sets = [n for name in SETS for n in (name, name + BEFORE) if any(one.startswith(f"{n}/") for one in store)]
-    steps = ", ".join(f"{name} {SETS[name]}" for name in sets if name in SETS)
+    sets = [name for name in SETS if any(one.startswith(f"{name}/") for one in store)]
+    steps = ", ".join(f"{name} {SETS[name]}" for name in sets)
     found = {name: {variant: _values(store, name, variant, 0) for variant in VARIANTS} for name in sets}
     lines = [
         "# What makes it learn",
@@ -109,8 +109,7 @@ def page(store: dict[str, list[float]]) -> str:
         "train in as many steps, whatever one of them costs, and is measured on other rows that are not of the test:",
         "accuracy, of diabetes r2, of the Perceiver without its linear part, which the last row has. In brackets the",
         "difference from the mean of the defaults; one below the spread of their seeds says nothing.",
-        f"Steps of a trial: {steps}.",
-        *(OLDER if any(name.endswith(BEFORE) for name in sets) else ()),
+        f"Steps of a trial: {steps}. A dash: not tried, or the set has nothing that it touches.",
         "",
         "| factor | variant | " + " | ".join(sets) + " |",
         "|---|---|" + "---|" * len(sets),
@@ -163,12 +162,6 @@ def outcome(found: dict[str, dict[Variant, list[float]]]) -> list[str]:
     ]
 
 
-BEFORE = ", before"
-OLDER = (
-    "",
-    "Columns of *before* have trials of when AdamW learned the filters of convolutions, which Muon does now: their",
-    "default is the variant *filters, by AdamW* of today. A dash in the column beside one was not tried again.",
-)
 REJECTED = """\
 A default is changed where a variant is clearly better on sets of a kind and clearly worse on none, in the minutes that
 people have (ten), not in the few steps of a trial. The rules, from the kind of data, rows and length, are one file:

@@ -21,14 +21,6 @@ def test_the_page_says_what_is_clearly_better_and_what_is_worse():
     assert "- optimiser, AdamW: digits -0.110" in worse
 
 
-def test_trials_of_another_default_have_a_column_of_their_own():
-    found = {"digits//default/0": [0.9, 0.9], "digits, before//default/0": [0.8, 0.8]}
-    page = sweep.page({**found, "digits, before/latents/16/0": [0.7, 0.7]})
-    assert "| latents | 16 | – | 0.700 (-0.100) |" in page
-    assert "AdamW learned the filters" in page
-    assert "AdamW learned the filters" not in sweep.page({"digits//default/0": [0.9, 0.9]})
-
-
 def test_a_set_without_trials_is_no_column():
     assert "reviews" not in sweep.page({"digits//default/0": [0.9, 0.9]}).split("## Clear")[0]
 
