@@ -53,7 +53,7 @@ def test_a_change_of_any_weight_makes_it_anew(change, counted):
 
 
 def test_a_fused_step_of_ours_makes_it_anew(counted):
-    weights, made, make = counted
+    weights, _, make = counted
     optimiser = Together([torch.optim.AdamW(weights, lr=0.5, fused=True)])
     for _ in range(2):
         make().sum().backward()
