@@ -21,7 +21,7 @@ FORMAT = 1
 def machine(device: str, threads: int, kernels: str) -> dict[str, Any]:
     """What ratios hold for: the processor, the versions, the threads, and our kernels where they are plain."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": threads,
         "torch": torch.__version__,
@@ -30,7 +30,7 @@ def machine(device: str, threads: int, kernels: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name, and the vector instructions that torch uses of it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
