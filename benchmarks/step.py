@@ -1,18 +1,19 @@
 """What a training step costs: `python -m benchmarks.step`, the only writer of docs/step.md.
 
-Ours beside the plain Perceiver IO (elementwise dropout, fused attention, AdamW), in turn in one process, at the shape
-of small pictures; what both have learned after as many steps; and where the time of a run's step goes.
-Not concerned with how well the defaults learn (`accuracy.py`).
+Ours beside the plain Perceiver IO (elementwise dropout, torch's attention, AdamW), in turn in one process, at the
+shape of small pictures; what both have learned after as many steps; and where the time of a run's step goes, of
+pictures and, where `--data DIR` has them, of texts and series. Not concerned with how well the defaults learn
+(`accuracy.py`).
 """
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,8 @@ from pytorch_lightning.profilers import SimpleProfiler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
+from benchmarks import packages
+from perceivers.bench.store import processor
 from perceivers.core import kernels
 from perceivers.core.attention import MLP, Attention, CrossAttend, SelfAttend
 from perceivers.core.perceiver import PerceiverIO, build
@@ -36,11 +39,18 @@ from perceivers.training.optimisers import optimiser
 from perceivers.training.train import Data, prepare
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/step.md"
+BESIDE = ("reviews", "GunPoint")  # of which a step is looked into, beside digits
 B, M, C, N, D, LAYERS, HEADS, WIDENING, DROPOUT = 128, 49, 130, 32, 128, 4, 4, 4, 0.1
 
 
 class PlainAttention(Attention):
-    """Three products for three projections, and the fused kernel with dropout of its weights."""
+    """Three products for three projections, and torch's attention, which is its fused kernel without dropout of the
+    weights: with it, torch makes the weights.
+    """
+
+    def __init__(self, q_channels: int, kv_channels: int | None = None, *, num_heads: int = 1, dropout: float = 0.0):
+        super().__init__(q_channels, kv_channels, num_heads=num_heads)
+        self.dropout = dropout
 
     def forward(self, inputs_q: Tensor, inputs_kv: Tensor, mask: Tensor | None = None) -> Tensor:
         inputs_q = inputs_q.expand(len(inputs_kv), -1, -1)
@@ -49,7 +59,7 @@ class PlainAttention(Attention):
             for x in (self.to_q(inputs_q), self.to_k(inputs_kv), self.to_v(inputs_kv))
         )
         seen = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
-        pooled = scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=DROPOUT * self.training)
+        pooled = scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=self.dropout * self.training)
         return nn.functional.dropout(self.output(rearrange(pooled, "b h n c -> b n (h c)")), DROPOUT, self.training)
 
 
@@ -64,13 +74,14 @@ class PlainMLP(MLP):
         return nn.functional.dropout(self[2](widened), DROPOUT, self.training)
 
 
-def plain(channels: int) -> PerceiverIO:
-    """The same architecture as most write it."""
+def plain(channels: int, of_weights: float = 0.0) -> PerceiverIO:
+    """The same architecture as most write it; `of_weights`: the dropout of attention weights."""
+    attention = partial(PlainAttention, dropout=of_weights)
     return PerceiverIO(
         LearnedArray(N, D),
-        CrossAttend(D, channels, PlainAttention(D, channels), PlainMLP()),
-        [SelfAttend(D, PlainAttention(D, num_heads=HEADS), PlainMLP()) for _ in range(LAYERS)],
-        CrossAttend(D, D, PlainAttention(D), PlainMLP()),
+        CrossAttend(D, channels, attention(D, channels), PlainMLP()),
+        [SelfAttend(D, attention(D, num_heads=HEADS), PlainMLP()) for _ in range(LAYERS)],
+        CrossAttend(D, D, attention(D), PlainMLP()),
     )
 
 
@@ -88,16 +99,18 @@ class Classifier(nn.Module):
 
 
 def config() -> Config:
-    return replace(Config(size="small"), training=replace(Config().training, precision="bf16"))
+    """The defaults in the precision that this machine is good at."""
+    precision = "bf16" if fitting.fast_bf16() else "float32"
+    return replace(Config(size="small"), training=replace(Config().training, precision=precision))
 
 
-def stepper(model: Classifier, optimiser: torch.optim.Optimizer) -> Callable[[], None]:
-    """One step on one batch of noise, in bfloat16."""
+def stepper(model: Classifier, optimiser: torch.optim.Optimizer, precision: str) -> Callable[[], None]:
+    """One step on one batch of noise."""
     inputs, classes = torch.randn(B, M, C), torch.randint(10, (B,))
 
     def step() -> None:
         optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             answer = model(inputs)
         cross_entropy(answer.float(), classes).backward()
         optimiser.step()
@@ -117,29 +130,41 @@ def in_turn(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list
 
 
 def shapes(rounds: int) -> dict[str, list[float]]:
-    """The step at the shape above: the plain one, its model with our optimisers, and ours."""
+    """The step at the shape above: plain ones, the one to be beaten first, and ours, in the precision of `config`."""
     sizes = defaults.resolve(config(), prepare_digits().schema, 10_000, 2_000)
+    own = sizes.training.precision
     ours_config = replace(defaults.perceiver(sizes), input_channels=C, query_channels=D)
-    models = {"plain": Classifier(plain(C)), "ours": Classifier(build(ours_config, nn.GELU))}
+    made = {
+        "plain, AdamW, bf16": (plain(C), "bf16"),
+        "plain, dropout of attention weights too, AdamW, bf16": (plain(C, DROPOUT), "bf16"),
+        "plain, AdamW, float32": (plain(C), "float32"),
+        f"ours, AdamW, {own}": (build(ours_config, nn.GELU), own),
+        f"ours, Muon and AdamW (the default), {own}": (build(ours_config, nn.GELU), own),
+    }
+    models = {name: Classifier(perceiver) for name, (perceiver, _) in made.items()}
     parameters = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
-    assert parameters["plain"] == parameters["ours"], parameters
-    ours_with_adamw = Classifier(build(ours_config, nn.GELU))
+    assert len(set(parameters.values())) == 1, parameters
     steps = {
-        "plain, AdamW": stepper(models["plain"], torch.optim.AdamW(models["plain"].parameters())),
-        "ours, AdamW": stepper(ours_with_adamw, torch.optim.AdamW(ours_with_adamw.parameters())),
-        "ours, Muon and AdamW (the default)": stepper(
-            models["ours"], optimiser(cast(Any, models["ours"]), sizes.training)
-        ),
+        name: stepper(
+            model,
+            optimiser(cast(Any, model), sizes.training) if "Muon" in name else torch.optim.AdamW(model.parameters()),
+            made[name][1],
+        )
+        for name, model in models.items()
     }
     with kernels.probing() as choices:
-        steps["ours, AdamW"]()
+        steps[f"ours, AdamW, {own}"]()
     with kernels.recorded(choices):
         return in_turn(steps, rounds)
 
 
-def prepare_digits() -> Data:
-    table = sources.read("sample:digits")
+def prepared(source: Any) -> Data:
+    table = sources.read(source)
     return prepare(table, infer.infer(table))
+
+
+def prepare_digits() -> Data:
+    return prepared("sample:digits")
 
 
 def learned(steps: int, in_time: int, seeds: int) -> dict[str, list[float]]:
@@ -188,32 +213,69 @@ def shares(data: Data, config: Config, steps: int) -> tuple[dict[str, float], fl
     return found, total / steps
 
 
-def page(times: dict[str, list[float]], accuracy: dict[str, list[float]], spent: dict[str, float]) -> str:
+def in_operations(data: Data, config: Config, steps: int) -> float:
+    """The share of a run's steps that passes inside the operations of the model, forward and backward: products,
+    attention, norms, activations. Measured by torch's profiler, whose own time counts as the rest.
+    """
+    sizes = defaults.resolve(config, data.schema, len(data.parts["train"]), len(data.parts["validation"]))
+    torch.manual_seed(0)
+    module = LearningModel(Model(data.schema, defaults.perceiver(sizes)), sizes.training, steps + 1)
+    trainer: Any = fitting.trainer(steps + 1, fitting.averaging(sizes, steps + 1), None)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        trainer.fit(module, fitting.batches(data, sizes))
+    events: Any = profile.events()
+    whole = sorted((e.time_range.start, e.time_range.end) for e in events if _optimisers(e) == 1 and _is_optimiser(e))
+    began, ended = whole[1][0], whole[-1][1]  # the first step sets the libraries up
+    inside = (e for e in events if "::" in e.name and _optimisers(e) < 2 and began <= e.time_range.start < ended)
+    return sum(e.self_cpu_time_total for e in inside) / (ended - began)
+
+
+def _is_optimiser(event: Any) -> bool:
+    return event.name.startswith("Optimizer.step#")
+
+
+def _optimisers(event: Any) -> int:
+    """How many steps of optimisers an event is in, itself among them: ours, whose closure is the model, and its own."""
+    count = 0
+    while event is not None:
+        count += _is_optimiser(event)
+        event = event.cpu_parent
+    return count
+
+
+def page(
+    times: dict[str, list[float]],
+    accuracy: dict[str, list[float]],
+    spent: dict[str, float],
+    inside: dict[str, float],
+) -> str:
     """docs/step.md."""
-    plain_time = times["plain, AdamW"][len(times["plain, AdamW"]) // 2]
+    beaten = median(next(iter(times.values())))
     rows = [
-        f"| {name} | {1e3 * found[len(found) // 2]:.1f} | {1e3 * found[0]:.1f} to {1e3 * found[-1]:.1f} "
-        f"| {plain_time / found[len(found) // 2]:.2f} |"
+        f"| {name} | {1e3 * median(found):.1f} | {1e3 * found[0]:.1f} to {1e3 * found[-1]:.1f} "
+        f"| {beaten / median(found):.2f} |"
         for name, found in times.items()
     ]
     return "\n".join(
         [
             "# What a training step costs",
             "",
-            "Written by `python -m benchmarks.step`: both sides in turn, in one process, in bfloat16. The plain model",
-            f"has dropout of activations and of attention weights ({DROPOUT}), and the fused attention.",
+            "Written by `python -m benchmarks.step`: all sides in turn, in one process. The plain model has dropout of",
+            f"activations ({DROPOUT}) and torch's fused attention, in bfloat16 by autocast; beside it the same with",
+            "dropout of attention weights, for which torch has no fused kernel, and in float32. Ours is in the",
+            "precision that a run takes on this machine.",
             "",
-            f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}.",
+            f"Machine: {processor()}, {torch.get_num_threads()} threads; torch {torch.__version__}.",
             "",
             f"Inputs {M} × {C}, batch {B}; {N} latents of {D}, {LAYERS} self-attends of {HEADS} heads, widening",
             f"{WIDENING}; one query.",
             "",
-            "| model | step, ms (median) | range | times faster than the plain one |",
+            "| model | step, ms (median) | range | times faster than the first |",
             "|---|---|---|---|",
             *rows,
             "",
             "Validation accuracy on digits with the default optimisers, means over seeds and their range; the last one",
-            "is after the time that the plain model takes:",
+            "is after the time that the first plain model takes:",
             "",
             *(
                 f"- {name}: {mean(found):.3f} ({min(found):.3f} to {max(found):.3f})"
@@ -223,6 +285,9 @@ def page(times: dict[str, list[float]], accuracy: dict[str, list[float]], spent:
             "Where the time of a step of `perceivers train sample:digits` goes: "
             + ", ".join(f"{name} {share:.1%}" for name, share in spent.items())
             + ".",
+            "",
+            "Inside the operations of the model (products, attention, norms, activations, both ways; the profiler's",
+            "own time counts as the rest): " + ", ".join(f"{name} {share:.1%}" for name, share in inside.items()) + ".",
             "",
         ]
     )
@@ -234,13 +299,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="steps of each side")
     parser.add_argument("--steps", type=int, default=300, help="steps that both learn")
     parser.add_argument("--seeds", type=int, default=3, help="how often both learn")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of data that no package holds")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     spent, _ = shares(prepare_digits(), config(), 100)
+    found = {"digits": "sample:digits"} | {
+        name: source
+        for name in ("reviews", "GunPoint")
+        if (source := packages.SOURCES[name](arguments.data)) is not None
+    }
+    inside = {name: in_operations(prepared(source), config(), 10) for name, source in found.items()}
     times = shapes(arguments.rounds)
-    plain_time, own_time = (found[len(found) // 2] for found in (times["plain, AdamW"], list(times.values())[-1]))
+    plain_time, own_time = median(next(iter(times.values()))), median(list(times.values())[-1])
     in_time = round(arguments.steps * plain_time / own_time)
-    text = page(times, learned(arguments.steps, in_time, arguments.seeds), spent)
+    text = page(times, learned(arguments.steps, in_time, arguments.seeds), spent, inside)
     print(text)
     write_atomic(PAGE, text)
 
