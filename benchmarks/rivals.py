@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from benchmarks.nets import M5, PointNet
 from perceivers.data.schema import Field, Schema
 from perceivers.modalities.base import Batch, PerField
-from perceivers.modalities.image import PATCHES
 from perceivers.model import Model
+from perceivers.recipe import IMAGE_PATCHES
 from perceivers.training import defaults, fitting
 from perceivers.training.config import Architecture, Config
 from perceivers.training.train import Data
@@ -186,8 +186,8 @@ def _coarser(data: Data, patches: int | None) -> Schema:
     for field in data.schema.fields:
         if patches and field.modality == "image" and field.role == "input":
             sizes = data.rows.batch(data.parts["train"][:1])[field.name]["sizes"][0].tolist()
-            few = (p for p in PATCHES if math.prod(-(-side // p) for side in sizes) <= patches)
-            field = replace(field, options={**field.options, "patch": next(few, PATCHES[-1])})
+            few = (p for p in IMAGE_PATCHES if math.prod(-(-side // p) for side in sizes) <= patches)
+            field = replace(field, options={**field.options, "patch": next(few, IMAGE_PATCHES[-1])})
         fields.append(field)
     return replace(data.schema, fields=tuple(fields))
 

@@ -12,11 +12,12 @@ import perceivers as pv
 from perceivers.data import infer, sources
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities.events import TOKENS, Events
+from perceivers.modalities.events import Events
 from perceivers.modalities.events_input import in_own_unit, log_gaps
 from perceivers.modalities.features import Rates
 from perceivers.modalities.occurrences import Layout, as_times_of, as_values, find_layout
 from perceivers.modalities.raster import MOST_MARKS, MOST_UNITS, Raster
+from perceivers.recipe import EVENTS_TOKENS
 
 RNG = np.random.default_rng(0)
 CHANNELS = 13
@@ -195,7 +196,7 @@ def test_long_rows_are_read_in_windows_and_tokens_are_bounded():
     assert pieces[-1].times[-1] == recording.times[-1]
     assert all(piece.counts.sum() == 1_000 for piece in pieces)  # of the whole row
     assert len(EVENTS.windows(field, EVENTS.read(field, many(9_999)))) == 16
-    assert tokens(field, [long])[0].shape[1] <= 1 + TOKENS
+    assert tokens(field, [long])[0].shape[1] <= 1 + EVENTS_TOKENS
     for u in (0.0, 0.5, 1 - 1e-9):
         assert len(EVENTS.crop(field, recording, u)) == 101
     assert EVENTS.crop(field, recording, 1 - 1e-9).times[-1] == recording.times[-1]

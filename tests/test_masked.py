@@ -9,7 +9,8 @@ import perceivers as pv
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics, modality, naive
-from perceivers.modalities.masked import HIDDEN, MOST_ASKED, UNKNOWN, asked, fill, hide
+from perceivers.modalities.masked import HIDDEN, UNKNOWN, asked, fill, hide
+from perceivers.recipe import MASKED_MOST_ASKED
 from perceivers.training.config import Config, Training
 
 ADJECTIVES, ANIMALS = ("big", "old", "red"), ("cat", "dog", "hen")
@@ -32,7 +33,7 @@ def test_about_a_seventh_is_hidden_and_the_rest_stays(length):
     hidden = found < 0
     np.testing.assert_array_equal(found[~hidden], whole[~hidden])
     np.testing.assert_array_equal(HIDDEN - found[hidden], whole[hidden])
-    expected = 0 if length < 2 else min(MOST_ASKED, max(1, round(0.15 * length)))
+    expected = 0 if length < 2 else min(MASKED_MOST_ASKED, max(1, round(0.15 * length)))
     assert abs(int(hidden.sum()) - expected) <= 4
     assert (found == hide(whole, np.random.default_rng(1))).all()
 

@@ -14,7 +14,8 @@ from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.cloud import Scatter
 from perceivers.modalities.points import ROTATIONS, Points, _rotation
-from perceivers.modalities.points_input import NEIGHBOURS, farthest, nearest, surface
+from perceivers.modalities.points_input import farthest, nearest, surface
+from perceivers.recipe import POINTS_NEIGHBOURS
 
 RNG = np.random.default_rng(0)
 CHANNELS = 13
@@ -110,9 +111,9 @@ def test_farthest_points_and_neighbours_are_those_of_the_definition():
             taken.append(int(np.min([np.linalg.norm(cloud - cloud[t], axis=1) for t in taken], axis=0).argmax()))
         assert found[row].tolist() == taken
     centres = torch.tensor(points[:, :5])
-    index, known = nearest(centres, torch.tensor(points), torch.tensor(mask), NEIGHBOURS)
+    index, known = nearest(centres, torch.tensor(points), torch.tensor(mask), POINTS_NEIGHBOURS)
     for row, there in enumerate(mask):
-        count = min(NEIGHBOURS, there.sum())
+        count = min(POINTS_NEIGHBOURS, there.sum())
         _, truth = cKDTree(points[row, there]).query(points[row, :5], count)
         for given, sure, expected in zip(index[row], known[row], truth, strict=True):
             assert set(given[sure].tolist()) == set(expected.tolist())
@@ -127,7 +128,7 @@ def test_pieces_of_surface_stay_when_the_cloud_is_turned_and_know_a_ball_from_a_
     for cloud in (ball, ball @ turn, plane, plane @ turn):
         points = torch.tensor(cloud)[None]
         centres = points[:, :7]
-        near, known = nearest(centres, points, torch.ones(1, 2_000, dtype=torch.bool), NEIGHBOURS)
+        near, known = nearest(centres, points, torch.ones(1, 2_000, dtype=torch.bool), POINTS_NEIGHBOURS)
         about = points[0][near] - rearrange(centres, "b m i -> b m 1 i")
         found.append(surface(about, known, centres))
     for before, after in (found[:2], found[2:]):

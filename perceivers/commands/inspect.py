@@ -28,7 +28,7 @@ def inspect(
     from perceivers import api
     from perceivers.data import infer, sources
     from perceivers.files import check_place, write_atomic
-    from perceivers.training.defaults import SMALL_ROWS
+    from perceivers.recipe import SMALL_ROWS
 
     if save is not None:
         check_place(save)

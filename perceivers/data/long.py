@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from perceivers import recipe
 from perceivers.data.dates import find_dates, to_seconds
 from perceivers.data.schema import Field, Long, Schema
 from perceivers.data.sources import Table
@@ -18,7 +19,6 @@ from perceivers.data.splits import PARTS, by_first
 from perceivers.errors import BadInput, nearest
 
 MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
-LEAST_READ, MOST_READ = 64, 512  # steps that a forecast reads
 FIRST = 3  # series that a note names
 PAST = ".past"  # ends the name of the field in which a target's own past is read
 
@@ -180,7 +180,7 @@ def fitted(table: Table, schema: Schema) -> Schema:
         steps = sort(table, long)
         boundary = boundaries(table, steps.times, schema)[0]
         longest = max(int((steps.times[s] < boundary).sum()) for s in steps)
-        read = int(np.clip(longest // 2, min(LEAST_READ, 4 * long.horizon), MOST_READ))
+        read = int(np.clip(longest // 2, min(recipe.FORECAST_LEAST_READ, 4 * long.horizon), recipe.FORECAST_MOST_READ))
         schema = replace(schema, long=replace(long, read=max(read, 1)))
     fields = []
     for field in schema.fields:
@@ -262,7 +262,9 @@ def cut_all(table: Table, steps: Steps, schema: Schema) -> Windows:
 
 def _read(found: Int[np.ndarray, "3 w"], steps: Steps, long: Long) -> Windows:
     series, origin, part = found
-    return Windows(series, np.maximum(steps.starts[series], origin + 1 - (long.read or MOST_READ)), origin, part)
+    return Windows(
+        series, np.maximum(steps.starts[series], origin + 1 - (long.read or recipe.FORECAST_MOST_READ)), origin, part
+    )
 
 
 def _only(windows: Windows, rows: np.ndarray) -> Windows:

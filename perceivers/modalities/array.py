@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perceivers import recipe
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import array_cells
-from perceivers.modalities.array_input import BLOCKS, MOST_AXES, MOST_BLOCKS, ArrayInput, with_blocks
+from perceivers.modalities.array_input import MOST_BLOCKS, ArrayInput, with_blocks
 from perceivers.modalities.axes import CHANNELS, check_axes, named, patches, places, tokens
 from perceivers.modalities.base import (
     Inputs,
@@ -39,7 +40,6 @@ from perceivers.modalities.shaded import Plain, Shaded, shades
 SAMPLE, SAMPLE_ELEMENTS = 200, 2**26  # arrays of train that `fit` reads, and about how many elements in all
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
 MEND = "bring it into the shape of the others, or take its row out"
-NOISE, DROP = 0.1, 0.3  # standard deviations; at most so many of the tokens are hidden
 
 
 class Array(Modality):
@@ -89,7 +89,7 @@ class Array(Modality):
             raise BadInput(f"{field.name}: std must be positive, got {field.options['std']!r:.60}")
         check_axes(field)
         axes = field.options["axes"]
-        if axes is not None and len(places(axes)) > MOST_AXES and field.options["blocks"]:
+        if axes is not None and len(places(axes)) > recipe.ARRAY_MOST_AXES and field.options["blocks"]:
             raise BadInput(f"{field.name}: blocks are of one or two axes, not of {', '.join(places(axes))}: say 0")
 
     def fit(self, field: Any, cells: Sequence[Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Array(Modality):
             "axes": axes,
             "channels": channels,
             "patch": patches(np.median(sizes, axis=0), sizes.max(0), field.options["max_tokens"]),
-            "blocks": BLOCKS if len(places(axes)) <= MOST_AXES else 0,
+            "blocks": recipe.ARRAY_BLOCKS if len(places(axes)) <= recipe.ARRAY_MOST_AXES else 0,
             "extents": {axis: most[axis] * float(step) for axis, step in field.options["spacing"].items()},
             "missing": any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in arrays),
             **_statistics(arrays),
@@ -169,10 +169,10 @@ class Array(Modality):
         for row, seed in enumerate((uniform("noise", 1)[:, 0].double() * 2**53).long().tolist()):
             within = (row, *(slice(size) for size in part["sizes"][row].tolist()))
             random = torch.Generator().manual_seed(seed)
-            values[within] += NOISE * torch.randn(values[within].shape, generator=random)
+            values[within] += recipe.ARRAY_NOISE * torch.randn(values[within].shape, generator=random)
         patch, shape = field.options["patch"], values.shape[1:-1]
         grid = [-(-size // step) for size, step in zip(shape, patch, strict=True)]
-        kept = uniform("patches", math.prod(grid)) >= DROP * uniform("hidden", 1)
+        kept = uniform("patches", math.prod(grid)) >= recipe.ARRAY_DROP * uniform("hidden", 1)
         kept = _spread(kept.reshape(-1, *grid), patch, shape).unsqueeze(-1) & present
         kept = torch.where(kept.flatten(1).any(1).reshape(-1, *[1] * (kept.ndim - 1)), kept, present)
         return {**part, "values": values * kept, "present": kept}

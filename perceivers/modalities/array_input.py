@@ -20,7 +20,7 @@ from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 32  # frequencies up to 16 half-waves over an axis
 WIDTH, KERNEL = 64, 3  # of the convolutions: channels, and patches that one of them spans
-BLOCKS, MOST_BLOCKS, MOST_AXES = 2, 8, 2  # of convolutions; of more axes they cost more than what they serve
+MOST_BLOCKS = 8  # of convolutions
 
 
 class ArrayTokens(nn.Module):

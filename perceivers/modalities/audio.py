@@ -16,6 +16,7 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perceivers import recipe
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import sounds
 from perceivers.modalities.audio_input import COLOURS, QUIET, AudioInput, inside, token_samples
@@ -27,12 +28,6 @@ from perceivers.modalities.windows import piece, remarks, starts, windows
 from perceivers.stored import Rows, bands
 
 HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
-LOWEST_RATE, HIGHEST_RATE = 1_000, 16_000  # Hz: below it is a series; above is resampled, unless asked for
-LEAST_SECONDS, MOST_SECONDS = 0.1, 10.0  # of a window
-SHIFT, TIMES, TIME, BAND = 0.1, 2, 0.1, 0.15  # at most: of the length; spans, each of the length; of the bands
-PITCH = 0.1  # at most: how much higher or faster
-COLOUR = 0.7  # of a log-energy, at most: each wave of a microphone's response over the bands
-GAIN, CLEAN, NOISY = 6.0, 60.0, 10.0  # dB: louder or softer; the noise added is so far below the sound
 NOISE = 2**17
 DRAWN = 160  # columns of a picture
 
@@ -54,7 +49,7 @@ class Audio(Modality):
         "channels": None,
         "seconds": None,
         "frontend": "raw",
-        "pitch": PITCH,
+        "pitch": recipe.AUDIO_PITCH,
         "max_seconds": 86_400,
         "level": None,
     }
@@ -64,9 +59,10 @@ class Audio(Modality):
         options = field.options
         for option in ("rate", "channels"):
             positive(field, option)
-        if options["rate"] is not None and options["rate"] < LOWEST_RATE:
+        if options["rate"] is not None and options["rate"] < recipe.AUDIO_LOWEST_RATE:
             raise BadInput(
-                f"{field.name}: rate {options['rate']} Hz is below {LOWEST_RATE:,}: read it as `modality: series`"
+                f"{field.name}: rate {options['rate']} Hz is below {recipe.AUDIO_LOWEST_RATE:,}: read it as "
+                "`modality: series`"
             )
         for option in ("seconds", "max_seconds"):
             value = options[option]
@@ -98,12 +94,12 @@ class Audio(Modality):
         rates = Counter(header.rate for header in headers if header.rate)
         if not rates and not field.options["rate"]:
             raise BadInput(f"{field.name}: arrays of samples carry no rate: say `rate: 16000`, in Hz, in the schema")
-        rate = field.options["rate"] or min(rates.most_common(1)[0][0], HIGHEST_RATE)
+        rate = field.options["rate"] or min(rates.most_common(1)[0][0], recipe.AUDIO_HIGHEST_RATE)
         seconds = float(np.percentile([header.seconds or header.frames / rate for header in headers], 99))
         return {
             "rate": rate,
             "channels": Counter(header.channels for header in headers).most_common(1)[0][0],
-            "seconds": round(min(max(seconds, LEAST_SECONDS), MOST_SECONDS), 3),
+            "seconds": round(min(max(seconds, recipe.AUDIO_LEAST_SECONDS), recipe.AUDIO_MOST_SECONDS), 3),
         }
 
     def _level(self, field: Any, cells: Sequence[Any]) -> list[float]:
@@ -159,7 +155,7 @@ class Audio(Modality):
         return {
             "samples": torch.from_numpy(array),
             "lengths": lengths,
-            "hidden_times": torch.zeros(len(examples), TIMES, 2),
+            "hidden_times": torch.zeros(len(examples), recipe.AUDIO_TIMES, 2),
             "hidden_bands": torch.zeros(len(examples), 1, 2),
             "warp": torch.zeros(len(examples)),
             "colour": torch.zeros(len(examples), COLOURS),
@@ -176,18 +172,18 @@ class Audio(Modality):
         moved = _shifted(samples, lengths, uniform("shift", 1)[:, 0])
         light = uniform("sound", 3)
         power = reduce(samples.square(), "b c n -> b", "sum") / (lengths.clamp(min=1) * samples.shape[1])
-        below = NOISY + (CLEAN - NOISY) * light[:, 0]
+        below = recipe.AUDIO_NOISY + (recipe.AUDIO_CLEAN - recipe.AUDIO_NOISY) * light[:, 0]
         noise = _noise(light[:, 1], samples.shape) * (power.sqrt() * 10 ** (-below / 20))[:, None, None]
-        gain = 10 ** (GAIN * (2 * light[:, 2] - 1) / 20)
+        gain = 10 ** (recipe.AUDIO_GAIN * (2 * light[:, 2] - 1) / 20)
         within = inside(lengths, samples.shape[-1])[:, None]
-        times, bands = uniform("times", 2 * TIMES), uniform("bands", 2)
+        times, bands = uniform("times", 2 * recipe.AUDIO_TIMES), uniform("bands", 2)
         return {
             "samples": (moved + noise) * within * gain[:, None, None],
             "lengths": lengths,
-            "hidden_times": _hidden(rearrange(times, "b (k pair) -> b k pair", pair=2), TIME),
-            "hidden_bands": _hidden(rearrange(bands, "b pair -> b 1 pair"), BAND),
+            "hidden_times": _hidden(rearrange(times, "b (k pair) -> b k pair", pair=2), recipe.AUDIO_TIME),
+            "hidden_bands": _hidden(rearrange(bands, "b pair -> b 1 pair"), recipe.AUDIO_BAND),
             "warp": warp,
-            "colour": COLOUR * (2 * uniform("colour", COLOURS) - 1),
+            "colour": recipe.AUDIO_COLOUR * (2 * uniform("colour", COLOURS) - 1),
         }
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
@@ -257,7 +253,7 @@ def _played(
 
 def _shifted(samples: Float[Tensor, "b c n"], lengths: Tensor, draw: Float[Tensor, " b"]) -> Float[Tensor, "b c n"]:
     """Later or earlier by at most a tenth of the sound, silence in place of what is not known."""
-    shift = (SHIFT * (2 * draw - 1) * lengths).long()
+    shift = (recipe.AUDIO_SHIFT * (2 * draw - 1) * lengths).long()
     source = torch.arange(samples.shape[-1]) - shift[:, None]
     known = (source >= 0) & (source < lengths[:, None])
     index = source.clamp(0, samples.shape[-1] - 1)[:, None].expand_as(samples)

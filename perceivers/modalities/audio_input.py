@@ -11,15 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, gelu, pad
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
 from perceivers.modalities.filterbank import BANDS, Frames, Frontend, higher
 
-FRAMES = 2  # of 10 ms a token
 WIDTH = 128
 CONTEXT = 5  # frames that a token is made of
-BLOCKS, REACH = 2, 7  # residual blocks, and tokens that one of their filters spans
+REACH = 7  # tokens that a filter of a residual block spans
 STEADY = 0.5  # the share taken away of what is the same in a band throughout a sound: a voice, a room, a microphone
 NUM_BANDS, RESOLUTION = 16, 64  # of the positions: frequencies up to 32 half-waves over a window
 SPREAD = 3.0  # standard deviation of log-energies within a sound, about
@@ -29,7 +29,7 @@ QUIET = 1e-6  # of the largest sample that a file can hold: below it is silence
 
 def token_samples(rate: int) -> int:
     """Samples of a token: 20 ms."""
-    return FRAMES * Frames(rate).frame
+    return recipe.AUDIO_FRAMES * Frames(rate).frame
 
 
 def inside(lengths: Int[Tensor, " b"], size: int, step: int = 1) -> Bool[Tensor, "b n"]:
@@ -48,10 +48,12 @@ class AudioInput(nn.Module):
     def __init__(self, frontend: Frontend, longest: int, level: Sequence[float], sound_channels: int, channels: int):
         super().__init__()
         self.frontend, self.longest = frontend, longest
-        self.token = FRAMES * frontend.frames.frame
+        self.token = recipe.AUDIO_FRAMES * frontend.frames.frame
         self.mean, self.std = level
-        self.frames = nn.Conv1d(BANDS * sound_channels, WIDTH, CONTEXT, stride=FRAMES, padding=CONTEXT // 2)
-        self.blocks = nn.ModuleList(Block(WIDTH) for _ in range(BLOCKS))
+        self.frames = nn.Conv1d(
+            BANDS * sound_channels, WIDTH, CONTEXT, stride=recipe.AUDIO_FRAMES, padding=CONTEXT // 2
+        )
+        self.blocks = nn.ModuleList(Block(WIDTH) for _ in range(recipe.AUDIO_BLOCKS))
         self.to_channels = linear(WIDTH, channels)
         self.level = linear(1, channels)
         self.positions = linear(fourier_channels(1, NUM_BANDS), channels)
@@ -81,7 +83,7 @@ class AudioInput(nn.Module):
         sounds = len(found) // b
         found = higher(found, part["warp"].repeat_interleave(sounds), self.frontend.frames.rate)
         found = rearrange(found, "(b c) f t -> b (c f) t", b=b) + _colour(part["colour"]).repeat(1, sounds, 1)
-        frame = self.token // FRAMES
+        frame = self.token // recipe.AUDIO_FRAMES
         within = inside(lengths, found.shape[-1], frame)
         means = (found * within[:, None]).sum(-1, keepdim=True) / within.sum(1).clamp(min=1)[:, None, None]
         mean = means.mean(1, keepdim=True)

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot, pad
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
@@ -38,9 +39,6 @@ from perceivers.modalities.base import (
 from perceivers.modalities.terms import CategoryTerms, Terms
 from perceivers.terminal import natural
 
-UNSEEN_RATE = 0.02  # in training, this share of the categories is shown as unseen
-LABEL_SMOOTHING = 0.05
-UNBALANCED = 3  # the largest class over the smallest: from there on classes are weighted
 NO_LABEL = -1
 LEAST = 1e-12  # probability whose logarithm is taken
 SHOWN = 10  # categories in a message
@@ -124,7 +122,7 @@ class Category(Modality):
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """Shows a few labels as unseen, so that the embedding of an unseen one is learned."""
         labels, k = part["labels"], len(field.options["categories"])
-        hidden = (uniform("unseen", 1) < UNSEEN_RATE) & (labels >= 0) & (labels < k)
+        hidden = (uniform("unseen", 1) < recipe.CLASS_UNSEEN_RATE) & (labels >= 0) & (labels < k)
         return {"labels": labels.masked_fill(hidden, k)}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
@@ -257,7 +255,7 @@ def _some(known: Mapping[str, int]) -> str:
 def class_weights(counts: Sequence[int]) -> list[float] | None:
     """∝ 1/√count, of mean 1 over the rows, where the largest class is over three times the smallest."""
     n = np.maximum(counts, 1)
-    if n.max() <= UNBALANCED * n.min():
+    if n.max() <= recipe.CLASS_UNBALANCED * n.min():
         return None
     weights = n**-0.5
     return (weights * n.sum() / (weights * n).sum()).tolist()
@@ -326,7 +324,7 @@ class CategoryTarget(Target):
             prediction,
             truth.where(present, 0),
             weight=self.class_weights.to(prediction.dtype),
-            label_smoothing=LABEL_SMOOTHING,
+            label_smoothing=recipe.CLASS_LABEL_SMOOTHING,
             reduction="none",
         )
         return found * present

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perceivers import recipe
 from perceivers.errors import BadInput
 from perceivers.modalities import recordings
 from perceivers.modalities.base import Inputs, Modality, Part, Uniform, one_of, positive
@@ -22,12 +23,8 @@ from perceivers.modalities.raster import Raster
 from perceivers.modalities.recordings import Recording
 from perceivers.modalities.shaded import Plain, Shaded, shades
 
-TOKENS = 64  # of a window of `max_events`
-MOST_WINDOWS = 16  # of a row, evenly spaced
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
 BYTES = 24  # of an event in a file or a string, about
-DROPPED, UNSEEN, SHAKEN = 0.2, 0.02, 0.2  # at most, of the events; of the units; of the usual gap
-NOISE, SCALE, SHIFT = 0.05, 0.1, 0.1  # of the values, in standard deviations
 
 
 class Events(Modality):
@@ -96,7 +93,7 @@ class Events(Modality):
         most = field.options["max_events"]
         if example is None or len(example) <= most:
             return [example]
-        count = min(-(-len(example) // most), MOST_WINDOWS)
+        count = min(-(-len(example) // most), recipe.EVENTS_MOST_WINDOWS)
         return [example.window(int(at), most) for at in np.linspace(0, len(example) - most, count).round()]
 
     def crop(self, field: Any, example: Recording, uniform: float) -> Recording:
@@ -151,16 +148,20 @@ class Events(Modality):
         """
         n, k = part["values"].shape[1:]
         u = len(field.options["units"])
-        units = part["units"].masked_fill(uniform("unseen", n) < UNSEEN, u)
+        units = part["units"].masked_fill(uniform("unseen", n) < recipe.EVENTS_UNSEEN, u)
         if not field.options["augment"]:
             return {**part, "units": units}
-        mask = part["mask"] & (uniform("events", n) >= DROPPED * uniform("dropped", 1))
-        times = part["times"] + SHAKEN * (2 * uniform("times", n) - 1)
+        mask = part["mask"] & (uniform("events", n) >= recipe.EVENTS_DROPPED * uniform("dropped", 1))
+        times = part["times"] + recipe.EVENTS_SHAKEN * (2 * uniform("times", n) - 1)
         of_units = rearrange(2 * uniform("units", 2 * (u + 1) * k) - 1, "b (two u k) -> two b u k", two=2, u=u + 1, k=k)
         rows = torch.arange(len(units))[:, None]
         change = of_units[:, rows, part["units"]]
         shaken = rearrange(2 * uniform("values", n * k) - 1, "b (n k) -> b n k", n=n, k=k) * 3**0.5
-        values = part["values"] * (1 + SCALE * change[0]) + SHIFT * change[1] + NOISE * shaken
+        values = (
+            part["values"] * (1 + recipe.EVENTS_SCALE * change[0])
+            + recipe.EVENTS_SHIFT * change[1]
+            + recipe.EVENTS_NOISE * shaken
+        )
         order = times.masked_fill(~mask, torch.inf).argsort(dim=1, stable=True)
         there = part["there"] & mask.unsqueeze(-1)
         moved = {"times": times * mask, "units": units, "values": values * there, "there": there, "mask": mask}
@@ -218,4 +219,4 @@ def _nothing(example: Recording | None) -> Plain:
 
 def _group(field: Any) -> int:
     """How many events, neighbours in time, are a token."""
-    return -(-field.options["max_events"] // TOKENS)
+    return -(-field.options["max_events"] // recipe.EVENTS_TOKENS)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 from torch.utils.checkpoint import checkpoint
 
+from perceivers import recipe
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import pixels
-from perceivers.modalities.array_input import BLOCKS, MOST_BLOCKS, WIDTH, ArrayTokens, inside, with_blocks
+from perceivers.modalities.array_input import MOST_BLOCKS, WIDTH, ArrayTokens, inside, with_blocks
 from perceivers.modalities.base import (
     Inputs,
     Modality,
@@ -37,10 +38,6 @@ from perceivers.modalities.shaded import SIDE, Picture, Plain, Shaded, img, shad
 from perceivers.stored import BLOCK, Rows, some
 
 SAMPLE = 200  # pictures of train that `fit` reads
-TOKENS = 256  # the patch is the smallest that gives at most so many for a median picture
-PATCHES = (1, 2, 4, 8, 16, 32)
-SHIFT, SCALE, ROTATION = 0.1, 0.1, 10.0  # at most: of the side, of the size, in degrees
-CONTRAST, BRIGHTNESS = 0.2, 0.1
 
 
 class Image(Modality):
@@ -102,10 +99,13 @@ class Image(Modality):
         values = np.concatenate([pixels.as_float(some(picture, BLOCK)).reshape(-1, channels) for picture in fitted])
         options = {
             "channels": channels,
-            "patch": next((patch for patch in PATCHES if area / patch**2 <= TOKENS), PATCHES[-1]),
+            "patch": next(
+                (patch for patch in recipe.IMAGE_PATCHES if area / patch**2 <= recipe.IMAGE_TOKENS),
+                recipe.IMAGE_PATCHES[-1],
+            ),
             "mean": values.mean(0, dtype=np.float64).tolist(),
             "std": np.maximum(values.std(0, dtype=np.float64), 1 / 255).tolist(),
-            "blocks": BLOCKS,
+            "blocks": recipe.ARRAY_BLOCKS,
         }
         return {name: value for name, value in options.items() if field.options[name] is None}
 
@@ -204,16 +204,20 @@ def lit(array: Float[Tensor, "b *any c"], mean: Sequence[float], uniform: Unifor
     colours = 3 if len(mean) == 4 else len(mean)
     contrast, brightness = (light.view(-1, *[1] * (array.ndim - 1)) for light in (uniform("light", 2) * 2 - 1).T)
     centre = array.new_tensor(mean)[:colours]
-    changed = (array[..., :colours] - centre) * (1 + CONTRAST * contrast) + centre + BRIGHTNESS * brightness
+    changed = (
+        (array[..., :colours] - centre) * (1 + recipe.IMAGE_CONTRAST * contrast)
+        + centre
+        + recipe.IMAGE_BRIGHTNESS * brightness
+    )
     return torch.cat([changed.clamp(0, 1), array[..., colours:]], dim=-1)
 
 
 def _affine(draws: Float[Tensor, "b 5"], flip: bool) -> Float[Tensor, "b 2 3"]:
     """From numbers in [-1, 1): where each point of the new picture, (x, y) in half sides, lies in the old one."""
-    angle, scale = torch.deg2rad(ROTATION * draws[:, 0]), 1 + SCALE * draws[:, 1]
+    angle, scale = torch.deg2rad(recipe.IMAGE_ROTATION * draws[:, 0]), 1 + recipe.IMAGE_SCALE * draws[:, 1]
     cos, sin = scale * angle.cos(), scale * angle.sin()
     mirror = torch.where(draws[:, 4] < 0, -1.0, 1.0) if flip else torch.ones_like(cos)
-    shift = 2 * SHIFT * draws[:, 2:4]
+    shift = 2 * recipe.IMAGE_SHIFT * draws[:, 2:4]
     rows = [mirror * cos, -mirror * sin, shift[:, 0], sin, cos, shift[:, 1]]
     return rearrange(torch.stack(rows, dim=1), "b (i j) -> b i j", i=2)
 

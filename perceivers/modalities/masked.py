@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding_bag, pad
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.core.positions import fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
@@ -24,8 +25,6 @@ from perceivers.modalities.text import NUM_BANDS, Text, TextInput
 MASK = b"<mask>"  # in a text to be filled it stands for one byte
 UNKNOWN = -1  # a byte that is asked and not known; one that is hidden is HIDDEN - its value
 HIDDEN = -2
-RATE, LONGEST_SPAN, MOST_ASKED = 0.15, 5, 48  # of the bytes; bytes; bytes in a window
-MOST_BYTES = 2_048
 NEAR = 6  # bytes on either side that a query sees
 TEXT = Text()
 
@@ -51,7 +50,7 @@ class Masked(Modality):
         if field.options["max_bytes"] is not None:
             return {}
         found = TEXT.fit(field.with_options(files=False), cells)["max_bytes"]
-        return {"max_bytes": min(found, MOST_BYTES)}
+        return {"max_bytes": min(found, recipe.MASKED_MOST_BYTES)}
 
     def agree(self, field: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         source = field.options["source"] or next(
@@ -76,9 +75,11 @@ class Masked(Modality):
         for piece in pieces:
             whole[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
             start += len(piece) + 1
-        longest = field.options["max_bytes"] or MOST_BYTES
-        if len(pieces) > 1 + MOST_ASKED:
-            raise Unreadable(f"{len(pieces) - 1} {MASK.decode()} came, expected at most {MOST_ASKED} in a text")
+        longest = field.options["max_bytes"] or recipe.MASKED_MOST_BYTES
+        if len(pieces) > 1 + recipe.MASKED_MOST_ASKED:
+            raise Unreadable(
+                f"{len(pieces) - 1} {MASK.decode()} came, expected at most {recipe.MASKED_MOST_ASKED} in a text"
+            )
         if len(pieces) > 1 and len(whole) > longest:
             raise Unreadable(f"{len(whole)} bytes came with {MASK.decode()} among them, expected at most {longest}")
         return whole
@@ -179,10 +180,11 @@ def hide(example: Int[np.ndarray, " m"], random: np.random.Generator) -> Int[np.
     if len(example) < 2:
         return example
     hidden = np.zeros(len(example), dtype=bool)
-    wanted = min(MOST_ASKED, max(1, round(RATE * len(example))))
+    wanted = min(recipe.MASKED_MOST_ASKED, max(1, round(recipe.MASKED_RATE * len(example))))
     while hidden.sum() < wanted:
         start = int(random.integers(len(example)))
-        hidden[start : start + min(int(random.integers(1, LONGEST_SPAN + 1)), wanted - int(hidden.sum()))] = True
+        length = int(random.integers(1, recipe.MASKED_LONGEST_SPAN + 1))
+        hidden[start : start + min(length, wanted - int(hidden.sum()))] = True
     return np.where(hidden & (example >= 0), HIDDEN - example, example).astype(np.int16)
 
 
@@ -241,7 +243,8 @@ class BytesTarget(Target):
         unknown = truth == 256
         likeliest = torch.where(unknown, prediction.argmax(-1), 0)
         order = (~unknown).to(torch.int64).argsort(dim=1, stable=True)  # the unknown ones first, in their order
-        filled = pad(likeliest.gather(1, order)[:, :MOST_ASKED], (0, max(0, MOST_ASKED - truth.shape[1])))
+        most = recipe.MASKED_MOST_ASKED
+        filled = pad(likeliest.gather(1, order)[:, :most], (0, max(0, most - truth.shape[1])))
         return torch.cat(
             [(nats / np.log(2)).unsqueeze(1), count.unsqueeze(1), filled, unknown.sum(1, keepdim=True)], dim=1
         )

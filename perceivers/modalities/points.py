@@ -15,6 +15,7 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perceivers import recipe
 from perceivers.errors import BadInput, Unreadable
 from perceivers.hashing import mixed
 from perceivers.modalities import point_files
@@ -37,12 +38,9 @@ from perceivers.modalities.pose import rotation_of
 from perceivers.modalities.shaded import Plain, Shaded, shades
 
 SAMPLE = 200  # clouds of train that `fit` reads
-FEWEST, MOST = 32, 1_024  # points that a model gets, by train's counts
 SPARE = 4  # times as many are kept, so that each epoch sees others
 SMALLEST = 1e-12  # of a size: a single point has none
 ROTATIONS = ("all", "upright", "small", "none")
-ANGLE = 15.0  # degrees: a small rotation
-SCALE, JITTER, DROP = 0.15, 0.01, 0.5  # at most: of the size, of the size, of the points
 NORMALS = ("nx", "ny", "nz")
 DRAWN = 300
 
@@ -147,8 +145,8 @@ class Points(Modality):
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """Turns, scales and shakes each cloud, and drops up to half of its points."""
         n = part["points"].shape[1]
-        jitter = rearrange(JITTER * (2 * uniform("jitter", 3 * n) - 1), "b (n i) -> b n i", i=3)
-        mask = part["mask"] & (uniform("points", n) >= DROP * uniform("dropped", 1))
+        jitter = rearrange(recipe.POINTS_JITTER * (2 * uniform("jitter", 3 * n) - 1), "b (n i) -> b n i", i=3)
+        mask = part["mask"] & (uniform("points", n) >= recipe.POINTS_DROP * uniform("dropped", 1))
         mask = torch.where(mask.any(1, keepdim=True), mask, part["mask"])
         points, features = moved(field, part["points"], part["features"], uniform)
         return {**part, "points": (points + jitter) * part["mask"][..., None], "features": features, "mask": mask}
@@ -221,7 +219,7 @@ def moved(
 ) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n k"]]:
     """Points turned and scaled, and the normals among their features turned along."""
     turn = _rotation(uniform("rotation", 3), field.options["rotation"])
-    scale = 1 + SCALE * (2 * uniform("scale", 1)[:, None] - 1)
+    scale = 1 + recipe.POINTS_SCALE * (2 * uniform("scale", 1)[:, None] - 1)
     features = features.clone()
     if all(name in field.options["features"] for name in NORMALS):
         at = [field.options["features"].index(name) for name in NORMALS]
@@ -245,7 +243,11 @@ def _statistics(field: Any, clouds: Sequence[Cloud]) -> dict[str, Any]:
     sizes = np.log([_size(points) for points in placed])
     normal = [name in NORMALS for name in names]
     return {
-        "points": int(np.clip(np.percentile([len(cloud.points) for cloud in clouds], 90), FEWEST, MOST)),
+        "points": int(
+            np.clip(
+                np.percentile([len(cloud.points) for cloud in clouds], 90), recipe.POINTS_FEWEST, recipe.POINTS_MOST
+            )
+        ),
         "features": names,
         "rotation": "small" if absolute else rotation_of([points / _size(points) for points in placed]),
         "centre": centre.tolist(),
@@ -289,7 +291,7 @@ def _rotation(draws: Float[Tensor, "b 3"], how: str) -> Float[Tensor, "b 3 3"]:
         quaternion += [u.sqrt() * (turn * w).sin(), u.sqrt() * (turn * w).cos()]
         return _matrix(torch.stack(quaternion, dim=1)).float()
     if how == "small":
-        half = torch.deg2rad(ANGLE * (2 * draws.double() - 1)) / 2
+        half = torch.deg2rad(recipe.POINTS_ANGLE * (2 * draws.double() - 1)) / 2
         return _matrix(torch.cat([half, torch.ones_like(half[:, :1])], dim=1)).float()
     angle = turn * u if how == "upright" else 0 * u
     zero = torch.zeros_like(u)

@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, max_pool2d, relu
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
 
-CENTRES, NEIGHBOURS = 64, 24  # tokens of a cloud, and points of a token
 HIDDEN, WIDTH = 64, 96
 SURFACE = 8  # numbers that `surface` says of a point
 REACH = 3.0  # positions: so many root mean squares are 1, and nothing is farther than twice that
@@ -41,9 +41,9 @@ class PointsInput(nn.Module):
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         points, there = part["points"], part["mask"]
         with torch.autocast(points.device.type, enabled=False):  # neighbours differ by less than bf16 can tell
-            chosen = farthest(points, there, min(CENTRES, points.shape[1]))
+            chosen = farthest(points, there, min(recipe.POINTS_CENTRES, points.shape[1]))
             centres = at(points, chosen)
-            near, known = nearest(centres, points, there, NEIGHBOURS)
+            near, known = nearest(centres, points, there, recipe.POINTS_NEIGHBOURS)
             near = torch.where(known, near, chosen.unsqueeze(-1))  # where there are too few, the centre once more
             places = at(points, near)
             mask = torch.arange(centres.shape[1], device=points.device) < there.sum(1, keepdim=True)

@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perceivers import recipe
 from perceivers.arrays import array_shape
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import forecast, metrics, steps
@@ -40,14 +41,10 @@ from perceivers.modalities.terms import SeriesTerms, Terms
 from perceivers.modalities.warp import warp
 
 SAMPLE = 1_000  # series of train that `fit` reads
-TOKENS = 64  # the patch is the smallest that gives at most so many for the longest series of train
-MOST_PATCH = 4_096
 MOST_DRAWN = 240  # steps
 PAST_DRAWN = 3  # times the horizon, beside a forecast
 LEAST_SCALE = 0.05  # of train's: a series that hardly moves is not blown up to a full swing
 FARTHEST = 1e3  # standard deviations: what is farther away is taken to be there
-JITTER, SCALE, SHIFT, GAPS = 0.05, 0.15, 0.1, 0.05
-NOISE = 0.1  # where nothing else is changed
 
 
 class Series(Modality):
@@ -129,7 +126,7 @@ class Series(Modality):
             "channels": channels,
             "length": max(most, 1 + max(float(example[-1, 0]) for example in fitting) / step),
             "step": step * (field.options["step"] or 1.0),
-            "patch": next((p for p in _powers() if most / p <= TOKENS), MOST_PATCH),
+            "patch": next((p for p in _powers() if most / p <= recipe.SERIES_TOKENS), recipe.SERIES_MOST_PATCH),
             **_statistics(np.concatenate([example[:, 1:] for example in fitting])),
         }
         if field.role == "target":
@@ -231,9 +228,9 @@ class Series(Modality):
         if field.options["warp"]:
             values, present = warp(values, present, part["length"], uniform("warp", 5) * 2 - 1)
             change = rearrange(uniform("scale", 2 * k) * 2 - 1, "b (two k) -> two b 1 k", two=2)
-            values = values * (1 + SCALE * change[0]) + SHIFT * change[1]
-        values = values + (JITTER if field.options["warp"] else NOISE) * 6**0.5 * noise
-        present = present & (uniform("gaps", t) >= GAPS).unsqueeze(-1)
+            values = values * (1 + recipe.SERIES_SCALE * change[0]) + recipe.SERIES_SHIFT * change[1]
+        values = values + (recipe.SERIES_JITTER if field.options["warp"] else recipe.SERIES_NOISE) * 6**0.5 * noise
+        present = present & (uniform("gaps", t) >= recipe.SERIES_GAPS).unsqueeze(-1)
         return {**part, "values": values * present, "present": present}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
@@ -313,7 +310,7 @@ class Series(Modality):
 
 
 def _powers() -> list[int]:
-    return [2**i for i in range(MOST_PATCH.bit_length())]
+    return [2**i for i in range(recipe.SERIES_MOST_PATCH.bit_length())]
 
 
 def _readable(field: Any, cells: Sequence[Any]) -> Any:

@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.modalities.base import Part
 from perceivers.modalities.convolutions import ConvBlock
 
 NUM_BANDS, RESOLUTION = 16, 64
-WIDTH, KERNEL, BLOCKS = 64, 9, 2
+WIDTH, KERNEL = 64, 9
 PLACES = 4  # a token is made of at most so many places of the convolutions
 
 
@@ -33,7 +34,7 @@ class SeriesInput(nn.Module):
         self.places = patch // self.group
         self.length = length
         self.values = nn.Linear(2 * k * self.group, WIDTH)
-        self.blocks = nn.ModuleList(ConvBlock(WIDTH, KERNEL) for _ in range(BLOCKS))
+        self.blocks = nn.ModuleList(ConvBlock(WIDTH, KERNEL) for _ in range(recipe.SERIES_BLOCKS))
         self.to_channels = linear(2 * WIDTH * self.places, channels)
         self.positions = linear(fourier_channels(2, NUM_BANDS), channels)
         self.whole = linear(2 * k + 1, channels)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, gelu, pad
 
+from perceivers import recipe
 from perceivers.core.attention import linear
 from perceivers.core.positions import LearnedArray, fourier_channels, fourier_features
 from perceivers.errors import Unreadable
@@ -34,14 +35,10 @@ from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
 from perceivers.modalities.terms import Terms
 from perceivers.modalities.windows import piece, remarks, starts, windows
 
-LEAST_BYTES, MOST_BYTES = 16, 8_192
-PATCH = 4  # bytes a token
-NGRAMS = (2, 3, 4, 5)
 HASH_ROWS = 2**15
 WIDTH = 64  # of byte and n-gram embeddings
 CONTEXT = 7  # tokens that a token sees of its neighbourhood
 NUM_BANDS = 32
-SPAN, SPAN_DROP = 8, 0.4  # in training, this share of the spans of so many bytes is masked
 DRAWN = 400
 
 
@@ -69,7 +66,7 @@ class Text(Modality):
                 example = self.read(field, cell)
                 lengths.append(0 if example is None else len(example))
         longest = int(np.ceil(np.percentile(lengths, 99)))
-        return {"max_bytes": min(max(longest, LEAST_BYTES), MOST_BYTES)}
+        return {"max_bytes": min(max(longest, recipe.TEXT_LEAST_BYTES), recipe.TEXT_MOST_BYTES)}
 
     def read(self, field: Any, cell: Any) -> np.ndarray | None:
         """A str, a number, or the Path of a UTF-8 file → bytes, uint8 (m). An empty text is there, with no bytes."""
@@ -99,7 +96,7 @@ class Text(Modality):
             length = cell.stat().st_size if cell.is_file() else 0
         else:
             length = len(cell.encode("utf-8", "replace")) if isinstance(cell, str) else 1
-        return -(-min(length, field.options["max_bytes"]) // PATCH)
+        return -(-min(length, field.options["max_bytes"]) // recipe.TEXT_PATCH)
 
     def collate(self, field: Any, examples: Sequence[Any] | np.ndarray) -> Part:
         """`bytes` (b m) uint8, 0 where there are none; `mask` (b m), True where there is one. m ≥ 1, ≤ max_bytes."""
@@ -115,8 +112,8 @@ class Text(Modality):
     def augment(self, field: Any, part: Part, uniform: Uniform) -> Part:
         """Masks two fifths of the spans of eight bytes."""
         length = part["mask"].shape[1]
-        kept = uniform("spans", -(-length // SPAN)) >= SPAN_DROP
-        return {**part, "mask": part["mask"] & repeat(kept, "b s -> b (s span)", span=SPAN)[:, :length]}
+        kept = uniform("spans", -(-length // recipe.TEXT_SPAN)) >= recipe.TEXT_SPAN_DROP
+        return {**part, "mask": part["mask"] & repeat(kept, "b s -> b (s span)", span=recipe.TEXT_SPAN)[:, :length]}
 
     def drop(self, field: Any, part: Part, rows: Bool[Tensor, " b"]) -> Part:
         return {**part, "mask": part["mask"] & ~rows[:, None]}
@@ -141,7 +138,7 @@ class Text(Modality):
         example = self.read(field, cell)
         if example is None:
             return Plain("–")
-        by_byte = np.repeat(weights / PATCH, PATCH, axis=1)  # a token's is shared by its bytes
+        by_byte = np.repeat(weights / recipe.TEXT_PATCH, recipe.TEXT_PATCH, axis=1)  # a token's is shared by its bytes
         return passage(example, over_windows(by_byte, len(example), field.options["max_bytes"]))
 
     def baseline(self, field: Any) -> Any:
@@ -206,8 +203,8 @@ class TextInput(nn.Module):
 
     def __init__(self, max_bytes: int, channels: int):
         super().__init__()
-        self.max_tokens = -(-max_bytes // PATCH)
-        bytes_ = torch.empty(1 + 256 * PATCH, WIDTH).normal_(std=WIDTH**-0.5)
+        self.max_tokens = -(-max_bytes // recipe.TEXT_PATCH)
+        bytes_ = torch.empty(1 + 256 * recipe.TEXT_PATCH, WIDTH).normal_(std=WIDTH**-0.5)
         ngrams = torch.empty(HASH_ROWS, WIDTH).normal_(std=0.01)  # small: one that train lacks says next to nothing
         self.embeddings = nn.Parameter(torch.cat([bytes_, ngrams]))
         self.neighbours = nn.Conv1d(WIDTH, WIDTH, CONTEXT, padding=CONTEXT // 2)
@@ -217,9 +214,9 @@ class TextInput(nn.Module):
 
     def forward(self, part: Part) -> tuple[Float[Tensor, "b m c"], Bool[Tensor, "b m"]]:
         there = part["mask"]
-        there = pad(there, (0, -there.shape[1] % PATCH))
+        there = pad(there, (0, -there.shape[1] % recipe.TEXT_PATCH))
         bytes_ = pad(part["bytes"], (0, there.shape[1] - part["bytes"].shape[1])).long()
-        mask = rearrange(there, "b (m p) -> b m p", p=PATCH).any(-1)
+        mask = rearrange(there, "b (m p) -> b m p", p=recipe.TEXT_PATCH).any(-1)
         x = self.embed(token_rows(bytes_, there)) * mask.unsqueeze(-1)
         near = rearrange(self.neighbours(rearrange(x, "b m w -> b w m")), "b w m -> b m w")
         place = torch.arange(mask.shape[1], device=mask.device)[:, None] * (2 / self.max_tokens) - 1
@@ -234,16 +231,16 @@ class TextInput(nn.Module):
 
 def token_rows(bytes_: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"]) -> Int[Tensor, "b t k"]:
     """For each token the rows of its bytes and n-grams in the table of embeddings; 0 where masked."""
-    place = torch.arange(bytes_.shape[1], device=bytes_.device) % PATCH
+    place = torch.arange(bytes_.shape[1], device=bytes_.device) % recipe.TEXT_PATCH
     rows = [torch.where(mask, 1 + 256 * place + bytes_, 0)]
-    for n in NGRAMS:
+    for n in recipe.TEXT_NGRAMS:
         code, there = torch.full_like(bytes_, n), mask
         for step in range(n):
             code = code * 257 + _ahead(bytes_, step)
             there = there & _ahead(mask, step)
         hashed = ((code * 0x9E3779B1 & 0xFFFFFFFF) >> 17) % HASH_ROWS  # multiplicative hashing: Knuth, vol. 3, 6.4
-        rows.append(torch.where(there, 1 + 256 * PATCH + hashed, 0))
-    return rearrange(torch.stack(rows), "k b (m p) -> b m (k p)", p=PATCH)
+        rows.append(torch.where(there, 1 + 256 * recipe.TEXT_PATCH + hashed, 0))
+    return rearrange(torch.stack(rows), "k b (m p) -> b m (k p)", p=recipe.TEXT_PATCH)
 
 
 def _ahead(x: Tensor, steps: int) -> Tensor:

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from perceivers import clips
+from perceivers import clips, recipe
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import frames, pixels
 from perceivers.modalities.array_input import inside
@@ -36,10 +36,7 @@ from perceivers.modalities.video_input import FRAMES, VideoInput
 from perceivers.modalities.windows import piece, remarks, starts, windows
 
 HEADERS, SAMPLE = 200, 50  # clips of train of which `fit` reads the header, and the frames
-USUAL_FRAMES, MOST_FRAMES = 16, 32  # of a clip of the median length, and of a window
 ARRAY_RATE = 1.0  # frames a second of arrays, which carry none
-TOKENS = 512  # the patch is the smallest that gives at most so many for a median clip
-PATCHES = (2, 4, 8, 16, 32)
 SHOWN, STRIP = 6, 480  # frames of a strip, and its width on a page
 
 
@@ -218,10 +215,10 @@ def _rhythm(field: Any, found: Sequence[frames.Shape]) -> dict[str, Any]:
     timed = [(shape.frames / shape.rate, shape.rate) for shape in found if shape.rate and shape.frames]
     if rate is None and timed:
         seconds, native = np.median(timed, axis=0)
-        rate = round(float(min(native, USUAL_FRAMES / seconds)), 3)
+        rate = round(float(min(native, recipe.VIDEO_USUAL_FRAMES / seconds)), 3)
     rate = rate or ARRAY_RATE
     most = math.ceil(np.percentile([frames.count(shape, rate) for shape in found], 99))
-    longest = field.options["frames"] or min(-(-most // FRAMES) * FRAMES, MOST_FRAMES)
+    longest = field.options["frames"] or min(-(-most // FRAMES) * FRAMES, recipe.VIDEO_MOST_FRAMES)
     return {"rate": rate, "frames": longest}
 
 
@@ -242,7 +239,10 @@ def _look(field: Any, examples: Sequence[np.ndarray]) -> dict[str, Any]:
     pooled = np.concatenate(values)
     found = {
         "channels": channels,
-        "patch": next((patch for patch in PATCHES if tokens / patch**2 <= TOKENS), PATCHES[-1]),
+        "patch": next(
+            (patch for patch in recipe.VIDEO_PATCHES if tokens / patch**2 <= recipe.VIDEO_TOKENS),
+            recipe.VIDEO_PATCHES[-1],
+        ),
         "mean": pooled.mean(0, dtype=np.float64).tolist(),
         "std": np.maximum(pooled.std(0, dtype=np.float64), 1 / 255).tolist(),
     }

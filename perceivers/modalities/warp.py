@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-WARP, CROP = 0.06, 0.1  # at most: of the length, how far a step moves; how much of either end is left out
+from perceivers import recipe
 
 
 def warp(
@@ -18,8 +18,8 @@ def warp(
     last = (length - 1).clamp(min=1)[:, None].float()
     place = (torch.arange(t) / last).clamp(max=1)
     waves = sum(draws[:, i : i + 1] / (i + 1) * torch.sin((i + 1) * torch.pi * place) for i in range(3))
-    low, high = CROP * (draws[:, 3:4] + 1) / 2, 1 - CROP * (draws[:, 4:5] + 1) / 2
-    source = ((low + (high - low) * place + WARP * waves).clamp(0, 1)) * last
+    low, high = recipe.SERIES_CROP * (draws[:, 3:4] + 1) / 2, 1 - recipe.SERIES_CROP * (draws[:, 4:5] + 1) / 2
+    source = ((low + (high - low) * place + recipe.SERIES_WARP * waves).clamp(0, 1)) * last
     before = source.floor().long().clamp(max=t - 1)
     after = (before + 1).clamp(max=t - 1).minimum(last.long())
     weight = (source - before).unsqueeze(-1)

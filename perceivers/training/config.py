@@ -1,6 +1,6 @@
 """Everything that a user can set, in one tree: the flags, `config.yaml` and the docs come from it.
 
-None means: chosen from the data by the rules of `defaults.py`. Not concerned with those rules.
+None means: chosen from the data by the rules of `recipe.py`. Not concerned with those rules.
 """
 
 import math

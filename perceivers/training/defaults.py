@@ -1,32 +1,19 @@
-"""One set of rules from (modality, rows, length) to the numbers of a run.
+"""From what was asked and the rules of `perceivers.recipe` to the numbers of a run.
 
-Not concerned with what the numbers do.
+Not concerned with the rules, nor with what the numbers do.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from perceivers import recipe
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Schema
 from perceivers.errors import BadInput
 from perceivers.training.config import Architecture, Config
 
-SMALL_ROWS = 500  # of train and validation together: below it, validation rows join training
-SIZES = {
-    "tiny": Architecture(
-        num_latents=16, latent_channels=64, self_attends=2, self_heads=4, cross_heads=1, widening_factor=4
-    ),
-    "small": Architecture(
-        num_latents=32, latent_channels=128, self_attends=4, self_heads=4, cross_heads=1, widening_factor=4
-    ),
-    "base": Architecture(
-        num_latents=64, latent_channels=256, self_attends=6, self_heads=8, cross_heads=1, widening_factor=4
-    ),
-}
-CHOSEN = ("tiny", "small")  # by the data; base only when asked for
-TABLE = {"number", "category"}
-TEXT_EPOCHS = 8
+SIZES = {name: Architecture(**numbers) for name, numbers in recipe.SIZES.items()}
 
 
 def _sized(config: Config, size: str) -> Architecture:
@@ -47,7 +34,7 @@ def _misfit(a: Architecture) -> str | None:
 
 def check(config: Config) -> None:
     """Raises BadInput where the architecture cannot be built at any size that the data may choose."""
-    misfits = [_misfit(_sized(config, size)) for size in ([config.size] if config.size else CHOSEN)]
+    misfits = [_misfit(_sized(config, size)) for size in ([config.size] if config.size else recipe.CHOSEN)]
     if all(misfits):
         raise BadInput(misfits[0] or "")
 
@@ -56,22 +43,10 @@ def resolve(
     config: Config, schema: Schema, train_rows: int, validation_rows: int, of_start: Mapping[str, Any] | None = None
 ) -> Config:
     """The configuration with nothing left to choose, but for the number of steps. `of_start`: what a start chooses."""
-    small = train_rows + validation_rows < SMALL_ROWS
-    rows = train_rows + (validation_rows if small else 0)
-    small_table = small and all(f.modality in TABLE for f in schema.inputs)
-    size = config.size or ("tiny" if small_table else "small")
-    chosen = {
-        "lr": 1e-3 if small_table else 2e-3,
-        "adamw_lr": 1e-3,
-        "weight_decay": 0.05,
-        "batch_size": 32 if rows < 1_000 else 64 if rows < 3_000 else 128,
-        "drop_path": 0.2 if rows < 1_000 else 0.1,
-        "field_drop": 0.0 if len(schema.inputs) == 1 else 0.3 if small_table else 0.1,
-        "average": 0.99,
-        "checkpointing": False,
-        "small": small,
-        **(of_start or {}),
-    }
+    rows, inputs = train_rows + validation_rows, {f.modality for f in schema.inputs}
+    learned = rows if recipe.is_small(rows) else train_rows
+    size = config.size or recipe.size(rows, inputs)
+    chosen = {**recipe.training(rows, learned, inputs, len(schema.inputs)), **(of_start or {})}
     training = replace(config.training, **{k: v for k, v in chosen.items() if getattr(config.training, k) is None})
     resolved = replace(config, size=size, architecture=_sized(config, size), training=training)
     check(resolved)
@@ -109,12 +84,6 @@ def architecture(numbers: PerceiverIOConfig) -> Architecture:
 
 
 def max_steps(config: Config, rows: int, schema: Schema) -> int:
-    """More steps than this teach nothing more, or, where rows are few, only noise: numbers sooner than classes, and
-    texts, whose n-grams are soon known by heart, sooner than all others.
-    """
-    kinds = {f.modality for f in schema.inputs}
-    if config.training.small and kinds <= TABLE:
-        return 300 if any(f.modality == "number" for f in schema.targets) else 400
-    if "text" in kinds and kinds <= TABLE | {"text"}:
-        return max(200, TEXT_EPOCHS * rows // config.training.batch_size)
-    return max(2_000, 300 * rows // config.training.batch_size)
+    """More steps than this teach nothing more: see `recipe.max_steps`."""
+    kinds, asked = ({f.modality for f in fields} for fields in (schema.inputs, schema.targets))
+    return recipe.max_steps(rows, config.training.batch_size, config.training.small, kinds, asked)

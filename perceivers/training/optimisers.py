@@ -1,6 +1,6 @@
 """Muon for the hidden matrices, AdamW for everything else, as one optimiser; warm-up and cosine.
 
-Not concerned with which rates are good (`defaults.py`).
+Not concerned with which rates are good (`recipe.py`).
 """
 
 import math

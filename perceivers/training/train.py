@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from perceivers import recipe
 from perceivers.core import kernels
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.batches import evaluation_batches
@@ -232,7 +233,7 @@ def _run(
     unread = f" ({len(data.rows.failed):,} of them cannot be read)" if data.rows.failed else ""
     say(f"{data.table.name}: {rows} rows{unread}; {size}; {counted(resolved.steps, 'step')}")
     if resolved.training.small:
-        say(f"note: under {defaults.SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
+        say(f"note: under {recipe.SMALL_ROWS} rows are too few to stop early by: validation rows are learned from")
     if deadline is not None and resolved.steps < FEW_STEPS:
         say(f"note: there is time for so few steps only: give more than {minutes:g} --minutes")
     with fitting.chosen_kernels(resolved, choices):
