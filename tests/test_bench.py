@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import resource
 import subprocess
 import sys
 import typing
@@ -13,7 +15,9 @@ import torch
 
 from perceivers.bench import measure, page, rivals, run, store, summary, works
 from perceivers.bench.process import Side, SideFailed
+from perceivers.bench.sides import clocks
 from perceivers.bench.sides.clocks import CPUClock, CUDAClock
+from perceivers.bench.sides.worker import Built, Worker
 from perceivers.bench.store import Store
 from perceivers.commands.bench import bench
 from perceivers.errors import BadInput
@@ -48,6 +52,7 @@ def row(ours=(1.0, 2.0, 4.0), theirs=(3.0, 4.0, 4.0), **changes):
         "precision": "float32",
         "times": 1,
         "rival": "transformers",
+        "ours_about": {"version": "0"},
         "theirs_about": about,
         "flop": 100,
         "rates": [80.0, 100.0],
@@ -74,6 +79,8 @@ def test_ratios_are_of_pairs_and_the_limit_is_of_the_best_product():
     assert found.as_json() == {
         "model": "deepmind/language-perceiver",
         "precision": "float32",
+        "computed_in": "float32",
+        "gflop": 1e-7,
         "ours_s": 2.0,
         "theirs_s": 4.0,
         "ratio": 2.0,
@@ -84,9 +91,44 @@ def test_ratios_are_of_pairs_and_the_limit_is_of_the_best_product():
     }
 
 
-def test_the_limit_is_that_of_the_precision():
+def test_the_limit_is_what_the_machine_gave_beside_the_row():
     exact, fast = summary.comparisons([row(), row(precision="fast", rates=[1000.0])])
     assert (exact.share, fast.share) == (0.5, 0.05)
+    calm, busy = summary.comparisons([row(), row(rates=[40.0, 50.0])])
+    assert (calm.share, busy.share) == (0.5, 1.0)
+
+
+def test_what_the_fast_way_was_on_this_machine_is_said(tmp_path):
+    """A machine that is no faster in bfloat16 computes in float32, and rows of old do not say."""
+    found = [row(precision="fast"), row(precision="fast", ours_about={"version": "0", "precision": "float32"})]
+    assert [one.way for one in summary.comparisons(found)] == ["fast, bfloat16", "fast, float32"]
+    said = page.lines(summary.comparisons(found))
+    assert [line.split(":")[0] for line in said[2:]] == [
+        "fast, bfloat16, geometric means",
+        "fast, float32, geometric means",
+    ]
+    assert "fast, float32: 2 s  transformers 4 s  ratio 2.00 (1.00 to 3.00)  0 GFLOP  limit 50%" in said[1]
+    kept = Store(tmp_path / "rows", MACHINE)
+    for name, one in zip("ab", found, strict=True):
+        kept.keep(name, one | {"rates": [8e10, 9e10]})
+    page.write(tmp_path / "page.md", kept)
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Fast, float32:" in text
+    assert "90 to 90 GFLOP/s in bfloat16, 90 to 90 GFLOP/s in float32" in text
+
+
+def test_the_rate_is_that_of_what_was_computed_in(tmp_path, monkeypatch):
+    asked = []
+
+    def ask(side, do, **given):
+        asked.append((do, given.get("precision")))
+        return {"build": {"precision": "float32"}, "run": {"seconds": 1.0, "peak": 1.0}, "probe": 1.0}.get(do)
+
+    monkeypatch.setattr(Side, "ask", ask)
+    (work, *_) = works.works(["clip"], [works.AUTOENCODER], ["fast"])
+    setting = measure.Setting({}, "cpu", 1, "auto", 1, (tmp_path / "log").open("wb"))
+    measure.measure(replace(work, rival=None), setting, {})
+    assert [given for do, given in asked if do == "probe"] == ["float32", "float32"]
 
 
 def test_a_clip_stands_against_all_its_chunks():
@@ -105,10 +147,42 @@ def test_outputs_are_compared_by_the_largest_difference_over_the_largest_value()
     truth = {"a": torch.tensor([[4.0, 1.0], [0.0, 0.1]]), "b": torch.tensor([[2.0]])}
     found = {"a": truth["a"] + torch.tensor([[0.0, 0.2], [0.0, 0.0]]), "b": truth["b"] - 0.5}
     assert measure.difference(found, truth) == pytest.approx(0.25)
-    assert (
-        measure.same_top({"a": torch.tensor([[1.0, 4.0], [0.1, 0.0]])}, {"a": truth["a"]}) == 1.0
-    )  # margins too small
-    assert measure.same_top({"a": torch.tensor([[3.9, 1.0], [0.1, 0.0]])}, {"a": truth["a"]}) == 1.0
+    swapped, near = torch.tensor([[1.0, 4.0], [0.1, 0.0]]), torch.tensor([[3.9, 1.0], [0.1, 0.0]])
+    assert measure.same_top({"a": swapped}, truth, ["a"]) == {"clear": 0, "same": 0}  # margins too small
+    assert measure.same_top({"a": near}, truth, ["a"]) == {"clear": 1, "same": 1}
+    assert measure.same_top(found, truth, works.CLASSES[works.FLOW]) == {}
+
+
+def test_nan_is_not_equal(tmp_path):
+    nan = torch.tensor([[math.nan]])
+    assert math.isnan(measure.difference({"a": torch.ones(1), "b": nan}, {"a": torch.ones(1), "b": torch.ones(1, 1)}))
+    (work, *_) = works.works(["published"], [works.FOURIER], ["float32"])
+    torch.save({"output": torch.zeros(1)}, tmp_path / "ours.pt")
+    torch.save({"output": torch.zeros(1)}, tmp_path / "theirs.pt")
+    with pytest.raises(SideFailed, match="outputs differ from transformers's by nan"):
+        measure._equal(work, None, tmp_path)
+    worker = Worker(lambda spec, device: Built(lambda: {"fine": torch.ones(1), "output": nan}, {}))
+    worker.answer({"do": "build", "threads": torch.get_num_threads(), "device": "cpu", "spec": {}})
+    with pytest.raises(ValueError, match="output: values that are not finite"):
+        worker.answer({"do": "check", "to": str(tmp_path / "out.pt")})
+
+
+def test_a_cpu_that_onednn_has_no_bfloat16_for_is_probed(tmp_path):
+    program = """
+import torch
+from perceivers.bench.sides import clocks, probe
+probe.SHAPES, probe.SECONDS = ((8, 16, 16),), 0
+print(probe.best_rate("bfloat16", torch.device("cpu"), clocks.CPUClock()) > 0)
+"""
+    small = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=small)
+    assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize("what", ["kernels", "gains"])
+def test_plain_kernels_are_not_compared_with_themselves(what, tmp_path):
+    with pytest.raises(BadInput, match=f"nothing to compare in {what}: name other rows"):
+        bench(what, kernels="plain", out=tmp_path)
 
 
 @pytest.mark.parametrize("model", works.SHAPES)
@@ -158,11 +232,16 @@ def test_the_page_has_each_row_the_means_and_a_picture(tmp_path):
 
 
 def test_the_fast_way_is_also_set_beside_the_exact_one_of_the_others():
-    fast = [row(ours=(0.5, 0.5), theirs=(1, 1), precision="fast", same_top=top) for top in (0.75, 1.0)]
-    found = summary.comparisons([row(theirs=(4, 4, 4)), *fast])
-    said = page.agreement(found)
+    fast = row(ours=(0.5, 0.5), theirs=(1, 1), precision="fast")
+    of_old = [fast | {"same_top": top} for top in (0.75, 1.0)]
+    exact = row(theirs=(4, 4, 4))
+    said = page.agreement(summary.comparisons([exact, *of_old]))
     assert "8.00 times as fast as transformers in float32; the same top answer in at least 75.00% of the cases" in said
-    assert page.agreement(found[:1]) == ""
+    said = page.agreement(summary.comparisons([exact, fast | {"clear": 2000, "same": 1999}, fast]))
+    assert said.endswith(
+        "float32; the same top answer in 1,999 of 2,000 answers whose exact margin exceeds twice the error."
+    )
+    assert page.agreement(summary.comparisons([exact])) == ""
 
 
 @pytest.mark.parametrize(("path", "why"), [("page.html", "ends in .md"), ("none/page.md", "is no folder")])
@@ -192,7 +271,7 @@ def test_a_side_builds_checks_and_runs_and_says_what_is_wrong(tmp_path):
         with pytest.raises(SideFailed, match="plain kernels: RuntimeError: nothing was built"):
             ours.ask("run")
         about = ours.ask("build", spec=spec, device="cpu", threads=1)
-        assert about["torch"] == torch.__version__
+        assert (about["torch"], about["precision"]) == (torch.__version__, "float32")
         assert ours.ask("check", to=str(tmp_path / "out.pt")) == ["output"]
         turn = ours.ask("run")
         work = works.Work("others", "tiny", "float32", spec, None)
@@ -275,6 +354,14 @@ def test_the_peak_counts_what_a_call_holds():
     small = CPUClock().measure(lambda: None)["peak"]
     large = CPUClock().measure(lambda: bytearray(b"x" * size))["peak"]
     assert small + size / 2 < large
+
+
+def test_the_peak_is_the_processs_where_it_cannot_be_counted_anew(monkeypatch, tmp_path):
+    exact = CPUClock().measure(lambda: None)["peak"]
+    monkeypatch.setattr(clocks, "CLEAR", tmp_path / "none")
+    monkeypatch.setattr(clocks, "STATUS", tmp_path / "none")
+    assert CPUClock().measure(lambda: None)["peak"] == pytest.approx(resource.getrusage(0).ru_maxrss * 1024, rel=0.01)
+    assert CPUClock().measure(lambda: None)["peak"] > 0.9 * exact
 
 
 def test_a_gpu_is_measured_by_events():

@@ -5,7 +5,7 @@ Not concerned with what is measured (`works.py`) nor with what becomes of a row 
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from perceivers.bench.process import Side, SideFailed
-from perceivers.bench.works import CHUNKS, PLAIN, Work
+from perceivers.bench.summary import taken
+from perceivers.bench.works import CHUNKS, CLASSES, PLAIN, Work
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
 from perceivers.core.perceiver import PerceiverIOConfig
+from perceivers.core.precision import agreement
 from perceivers.published.presets import AUTOENCODER, PRESETS
 
 SAME = 1e-5  # the largest difference of outputs over the largest value, in float32
@@ -84,18 +86,18 @@ def measure(work: Work, setting: Setting, files: Mapping[str, str]) -> Row:
             theirs.ask("check", to=f"{scratch}/theirs.pt")
             row |= _equal(work, theirs, scratch)
         row["flop"] = flop(work)
-        row["rates"] = [_rate(setting, work)]
+        row["rates"] = [_rate(setting, taken(row))]
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         for _ in range(setting.repeats):
             for name, side in sides.items():
                 turns[name].append(side.ask("run"))
-        row["rates"].append(_rate(setting, work))
+        row["rates"].append(_rate(setting, taken(row)))
     return row | turns
 
 
-def _rate(setting: Setting, work: Work) -> float:
+def _rate(setting: Setting, precision: str) -> float:
     with setting.side("ours") as side:
-        return side.ask("probe", precision=work.precision, device=setting.device, threads=setting.threads)
+        return side.ask("probe", precision=precision, device=setting.device, threads=setting.threads)
 
 
 def flop(work: Work) -> int:
@@ -153,7 +155,7 @@ def _equal(work: Work, theirs: Side, scratch: Path) -> Row:
     found = {name: load(scratch / f"{name}.pt") for name in ("ours", "theirs")}
     if work.precision == "float32":
         error = difference(found["ours"], found["theirs"])
-        if error > SAME:
+        if not error <= SAME:  # nor where it is NaN
             raise SideFailed(f"outputs differ from {work.rival}'s by {error:.1e} of their largest value")
         return {"error": error}
     if work.what == "training":
@@ -162,7 +164,7 @@ def _equal(work: Work, theirs: Side, scratch: Path) -> Row:
     return {
         "error": difference(found["ours"], truth),
         "theirs_error": difference(found["theirs"], truth),
-        "same_top": same_top(found["ours"], truth),
+        **same_top(found["ours"], truth, CLASSES.get(work.model, ("output",))),
     }
 
 
@@ -175,15 +177,17 @@ def load(path: Path) -> dict[str, Any]:
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
     """The largest difference over the largest value, of the worst output."""
-    return max(float((found[name] - one).abs().max() / one.abs().max()) for name, one in expected.items())
+    import torch
+
+    errors = [(found[name] - one).abs().max() / one.abs().max() for name, one in expected.items()]
+    return float(torch.stack(errors).max())  # NaN where one of them is
 
 
-def same_top(found: Mapping[str, Any], truth: Mapping[str, Any]) -> float:
-    """The share of the answers with equal largest class, where the margin exceeds twice the largest difference."""
-    right = asked = 0
-    for name, expected in truth.items():
-        largest = expected.topk(2, dim=-1)
-        clear = largest.values[..., 0] - largest.values[..., 1] > 2 * (found[name] - expected).abs().max()
-        right += int((found[name].argmax(-1) == largest.indices[..., 0])[clear].sum())
-        asked += int(clear.sum())
-    return right / asked if asked else 1.0
+def same_top(found: Mapping[str, Any], truth: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
+    """How many answers of these outputs are `clear`, their margin over twice the largest difference, and how many of
+    those have the `same` largest class. Nothing where no output says a class.
+    """
+    agreements = [agreement(truth[name], found[name]) for name in names]
+    if not agreements:
+        return {}
+    return {"clear": sum(one.decided for one in agreements), "same": sum(one.same for one in agreements)}

@@ -9,7 +9,7 @@ from statistics import geometric_mean
 
 from perceivers.bench import growth
 from perceivers.bench.store import Store
-from perceivers.bench.summary import Comparison, comparisons, limits, mean_ratio
+from perceivers.bench.summary import Comparison, comparisons, limit, mean_ratio, taken
 from perceivers.bench.works import GAINS, PLAIN
 from perceivers.errors import BadInput
 from perceivers.files import check_place, write_atomic
@@ -38,7 +38,6 @@ EXPLAINED = {
     ]
 }
 GROWTH = "Ours in float32, one stage at a time. The arrays lie in memory, where an input that streams need not."
-PRECISIONS = {"float32": "exact, float32", "fast": "fast, bfloat16"}
 
 
 def check(path: Path) -> None:
@@ -57,18 +56,19 @@ def lines(found: Sequence[Comparison]) -> list[str]:
             gigabytes(one.peak) if one.theirs_peak is None else f"{gigabytes(one.peak)} ({gigabytes(one.theirs_peak)})"
         )
         out.append(
-            f"{one.model}, {one.row['precision']}: {one.ours_s:.4g} s{against}  limit {one.share:.0%}  {peaks} GB"
+            f"{one.model}, {one.way}: {one.ours_s:.4g} s{against}  {one.row['flop'] / 1e9:,.0f} GFLOP"
+            f"  limit {one.share:.0%}  {peaks} GB"
         )
-    for precision, group in by_precision(of(found, "published")).items():
-        out.append(means(precision, group))
+    for way, group in by_way(of(found, "published")).items():
+        out.append(means(way, group))
     return out
 
 
-def means(precision: str, group: Sequence[Comparison]) -> str:
+def means(way: str, group: Sequence[Comparison]) -> str:
     """The geometric means over models."""
     ratio = mean_ratio(group)
     against = "" if ratio is None else f"{ratio:.2f} times as fast as transformers, "
-    return f"{precision}, geometric means: {against}{geometric_mean(one.share for one in group):.0%} of the limit"
+    return f"{way}, geometric means: {against}{geometric_mean(one.share for one in group):.0%} of the limit"
 
 
 def of(found: Iterable[Comparison], what: str) -> list[Comparison]:
@@ -76,11 +76,11 @@ def of(found: Iterable[Comparison], what: str) -> list[Comparison]:
     return [one for one in found if one.row["what"] == what]
 
 
-def by_precision(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Rows by their precision, in order."""
+def by_way(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """Rows by their precision and what it was on this machine, in order."""
     groups: dict[str, list[Comparison]] = {}
     for one in found:
-        groups.setdefault(one.row["precision"], []).append(one)
+        groups.setdefault(one.way, []).append(one)
     return groups
 
 
@@ -111,26 +111,29 @@ def write(path: Path, store: Store) -> None:
 
 def _head(path: Path, store: Store) -> str:
     machine = store.machine
-    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {p}" for p, rate in limits(store.rows.values()).items())
+    rates: dict[str, list[float]] = {}
+    for row in store.rows.values():
+        rates.setdefault(taken(row), []).append(limit(row) / 1e9)
+    limits = ", ".join(f"{min(found):,.0f} to {max(found):,.0f} GFLOP/s in {p}" for p, found in rates.items())
     return (
         "# Performance\n\n"
         f"Written by `perceivers bench --out {store.file.parent} --write {path}`.\n"
         "Both sides run in processes of their own, take turns in one run, and are checked first: equal outputs (1e-5\n"
         "in float32) beside `transformers`, equal FLOPs (5 %) beside the others. Times are medians over turns, ratios\n"
         "are medians over pairs of turns with their extremes: above 1 ours is faster. The limit is the FLOPs of the\n"
-        "plain model over the best matrix product that a probe found in this run. Memory is the peak of the process,\n"
-        "weights included.\n\n"
+        "plain model over the best matrix product that a probe found beside its row, before and after: what the\n"
+        "machine gave then. Memory is the peak of the process, weights included.\n\n"
         f"Machine: {machine['processor']}, {machine['device']}, {machine['threads']} threads;\n"
-        f"torch {machine['torch']}, perceivers {machine['perceivers']}. Best matrix product: {rates}."
+        f"torch {machine['torch']}, perceivers {machine['perceivers']}. Best matrix products: {limits}."
     )
 
 
 def _tables(rows: Sequence[Comparison]) -> list[str]:
     parts = []
-    for precision, group in by_precision(rows).items():
-        parts.append("\n".join([f"{PRECISIONS[precision].capitalize()}:", "", *_table(group)]))
+    for way, group in by_way(rows).items():
+        parts.append("\n".join([f"{way.capitalize()}:", "", *_table(group)]))
         if group[0].row["what"] == "published":
-            parts.append(f"{means(precision, group).capitalize()}.")
+            parts.append(f"{means(way, group).capitalize()}.")
     return parts + ([agreement(rows)] if rows[0].row["what"] == "published" else [])
 
 
@@ -139,11 +142,18 @@ def agreement(rows: Sequence[Comparison]) -> str:
     exact = {one.model: one.theirs_s for one in rows if one.row["precision"] == "float32" and one.theirs_s}
     fast = [one for one in rows if one.row["precision"] == "fast"]
     ratios = [exact[one.model] / one.ours_s for one in fast if one.model in exact]
-    tops = [one.row["same_top"] for one in fast if "same_top" in one.row]
+    tops = [one.row["same_top"] for one in fast if "same_top" in one.row]  # rows of old have no more than the share
+    clear = sum(one.row.get("clear", 0) for one in fast)
+    same = sum(one.row.get("same", 0) for one in fast)
+    counted = (
+        f"the same top answer in {same:,} of {clear:,} answers whose exact margin exceeds twice the error"
+        if clear
+        else ""
+    )
     beside = f"{geometric_mean(ratios):.2f} times as fast as transformers in float32" if ratios else ""
     cases = "every case" if min(tops, default=1) == 1 else f"at least {min(tops):.2%} of the cases"
     top = f"the same top answer in {cases} where the exact margin exceeds twice the error" if tops else ""
-    said = "; ".join(filter(None, (beside, top)))
+    said = "; ".join(filter(None, (beside, counted, top)))
     return f"The fast way, geometric mean: {said}." if said else ""
 
 

@@ -33,11 +33,18 @@ class Comparison:
         """What is measured."""
         return self.row["model"]
 
+    @property
+    def way(self) -> str:
+        """Its precision, and what ours computed in."""
+        return f"{'exact' if self.row['precision'] == 'float32' else 'fast'}, {taken(self.row)}"
+
     def as_json(self) -> dict[str, Any]:
         """The shape that other programs read; bytes in GB."""
         return {
             "model": self.model,
             "precision": self.row["precision"],
+            "computed_in": taken(self.row),
+            "gflop": self.row["flop"] / 1e9,
             "ours_s": self.ours_s,
             "theirs_s": self.theirs_s,
             "ratio": self.ratio,
@@ -48,18 +55,20 @@ class Comparison:
         }
 
 
-def limits(rows: Iterable[Row]) -> dict[str, float]:
-    """FLOP/s of the best matrix product of the whole run, for each precision."""
-    found: dict[str, float] = {}
-    for row in rows:
-        found[row["precision"]] = max(found.get(row["precision"], 0.0), *row["rates"])
-    return found
+def taken(row: Row) -> str:
+    """What ours computed a row in: the fast way is bfloat16 but where our side says otherwise."""
+    return row["ours_about"].get("precision", "float32" if row["precision"] == "float32" else "bfloat16")
 
 
-def compare(row: Row, limit: float) -> Comparison:
-    """The numbers of a row; `limit` in FLOP/s."""
+def limit(row: Row) -> float:
+    """FLOP/s of the best matrix product that was found beside a row: other rows may be of another hour."""
+    return max(row["rates"])
+
+
+def compare(row: Row) -> Comparison:
+    """The numbers of a row."""
     ours = [turn["seconds"] for turn in row["ours"]]
-    share = row["flop"] / limit / median(ours)
+    share = row["flop"] / limit(row) / median(ours)
     peak = median(turn["peak"] for turn in row["ours"])
     if "theirs" not in row:
         return Comparison(row, median(ours), None, None, None, None, share, peak, None)
@@ -80,9 +89,7 @@ def compare(row: Row, limit: float) -> Comparison:
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:
     """All rows that were measured, in order."""
-    whole = list(rows)
-    best = limits(whole)
-    return [compare(row, best[row["precision"]]) for row in whole]
+    return [compare(row) for row in rows]
 
 
 def mean_ratio(found: Sequence[Comparison]) -> float | None:

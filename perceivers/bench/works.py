@@ -43,6 +43,8 @@ OWNER = "deepmind/"
 FOURIER = "deepmind/vision-perceiver-fourier"
 AUTOENCODER = "deepmind/multimodal-perceiver"
 FLOW = "deepmind/optical-flow-perceiver"
+# The outputs whose largest value is a class, where they are not the only one.
+CLASSES: dict[str, tuple[str, ...]] = {AUTOENCODER: ("label",), FLOW: ()}
 GAINING = ("deepmind/language-perceiver", FOURIER, FLOW)  # the smallest pass; many inputs; and many queries
 
 # Sizes for the packages that have no published weights: ImageNet's pixels, and a long array.

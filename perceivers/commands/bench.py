@@ -69,8 +69,10 @@ def bench(
 
     chosen = names(models)
     place, number = resolve(device, threads)
-    if kernels == "plain" and "kernels" in (what or WHATS):
-        raise BadInput("--kernels plain: there is nothing to compare in `kernels`: name other rows to measure")
+    if kernels == "plain" and (alike := {"kernels", "gains"}.intersection(what or WHATS)):
+        raise BadInput(
+            f"--kernels plain: there is nothing to compare in {' and '.join(sorted(alike))}: name other rows to measure"
+        )
     if repeats < 1 or not minutes > 0:
         raise BadInput(f"--repeats {repeats} --minutes {minutes:g}: give 1 or more, and more than 0")
     if write is not None:

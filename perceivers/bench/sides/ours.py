@@ -30,7 +30,13 @@ def build(spec: Spec, device: torch.device) -> Built:
     """What `spec` asks for; its `kind` is a key of KINDS. Memory is got as our commands get it."""
     keep()
     model, run = KINDS[spec["kind"]](spec, device)
-    return Built(run, about(model, perceivers.__version__))
+    return Built(run, {**about(model, perceivers.__version__), "precision": taken(model, spec)})
+
+
+def taken(model: nn.Module, spec: Spec) -> str:
+    """What is computed in: the fast way may be float32."""
+    lowered = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
+    return "bfloat16" if lowered or (spec["kind"] == "training" and spec["precision"] == "fast") else "float32"
 
 
 def in_precision(model: M, spec: Spec) -> M:

@@ -55,8 +55,10 @@ class Worker:
         return self.built.about
 
     def _check(self, request: Spec) -> list[str]:
-        """Runs once, and writes the outputs for a comparison."""
+        """Runs once, and writes the outputs for a comparison. Raises ValueError where one is not finite."""
         outputs = {name: tensor.detach().float().cpu() for name, tensor in self._work().items()}
+        if broken := [name for name, tensor in outputs.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{broken[0]}: values that are not finite came, with which nothing can be compared")
         torch.save(outputs, request["to"])
         return sorted(outputs)
 
