@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
 from torch.utils.flop_counter import FlopCounterMode
 
-from perceivers.core import attentions, kernels, products, trials
+from perceivers.core import attentions, kernels, precision, products, trials
 
 
 def asked_of(kernel, dtype):
@@ -274,3 +274,29 @@ def test_arrays_on_the_meta_device_are_not_tried(fresh, monkeypatch):
     assert kernels.linear(x, layer).shape == (M, V)
     assert kernels.attend(q, q, q).shape == q.shape
     assert (ran, kernels.record()) == ([], {})
+
+
+def test_a_kernel_that_the_machine_refuses_is_not_taken(fresh):
+    def refused(x):
+        raise RuntimeError("no such instruction")
+
+    kernels_of = {"refused": refused, "plain": torch.square}
+    assert trials.fastest("a shape", kernels_of, lambda: (torch.ones(3),)) == "plain"
+    assert trials.tried()["a shape"].keys() == {"plain"}
+    with pytest.raises(RuntimeError, match="no such instruction"):
+        trials.fastest("another", {"refused": refused}, lambda: (torch.ones(3),))
+
+
+@torch.no_grad()
+def test_what_is_drawn_hangs_on_no_trial(fresh):
+    layers, x = [nn.Linear(512, 512), nn.Linear(512, 512)], torch.rand(512, 512)
+    drawn = []
+    for _ in range(2):  # the first has trials
+        torch.manual_seed(0)
+        kernels.project(x, layers)
+        kernels.linear(x, layers[0])
+        kernels.attend(*torch.rand(3, 1, 2, 512, 8))
+        precision.bf16_speed(torch.device("cpu"))
+        drawn.append(torch.rand(1))
+    assert kernels.record()
+    assert drawn[0] == drawn[1]

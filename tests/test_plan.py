@@ -1,7 +1,11 @@
 """What a plan counts, against runs with values; its seconds are no test."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from perceivers import published
 from perceivers.cli import main
 from perceivers.core import kernels, trials
 from perceivers.core.cost import decode_flops, encode_flops, process_flops
+from perceivers.errors import Failed
 from perceivers.plan import check, page, prediction, probe, training
 from perceivers.plan.trace import Trace, bytes_of, hollow
 from perceivers.published import PRESETS
@@ -200,3 +205,25 @@ def test_what_cannot_be_planned_is_one_line(arguments, message, monkeypatch, cap
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_torch_without_onednn_plans():
+    program = """
+from types import SimpleNamespace
+import torch
+torch.backends.mkldnn.is_available = lambda: False
+torch.ops.mkldnn = SimpleNamespace()
+from perceivers.plan import trace
+print(len(trace.FORMULAS) > 2)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
+def _killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_check_that_is_killed_ends_in_a_line():
+    with pytest.raises(Failed, match="was killed, likely for memory"):
+        check.apart(_killed)

@@ -124,17 +124,33 @@ def fastest(
             torch.set_grad_enabled(_mode == "probing"),
             _disable_current_modes(),
             saved_tensors_hooks(_same, _same),  # where activations are computed anew, their count would differ
-            decisions(),
-        ):  # not of what is at hand
+            decisions(),  # not of what is at hand
+            torch.random.fork_rng(devices=[]),  # what is drawn at hand hangs on no trial
+        ):
             arguments = example()
-            times = {name: [_seconds(kernel, arguments)] for name, kernel in kernels.items()}  # the first one warms up
+            able = _able(kernels, arguments)
+            times: dict[str, list[float]] = {name: [] for name in able}
             for _ in range(TRIALS):
-                for name, kernel in kernels.items():
+                for name, kernel in able.items():
                     times[name].append(_seconds(kernel, arguments))
-        _tried[shape] = {name: min(seconds[1:]) for name, seconds in times.items()}
+        _tried[shape] = {name: min(seconds) for name, seconds in times.items()}
         _chosen[shape] = min(_tried[shape], key=_tried[shape].__getitem__)
     note(shape, _chosen[shape], FASTEST if shape in _tried else "recorded")
     return _chosen[shape]
+
+
+def _able(kernels: Mapping[str, Callable[..., Any]], arguments: tuple) -> dict[str, Callable[..., Any]]:
+    """The kernels that this machine runs, each once to warm up. Raises what the last one did where it runs none."""
+    able, refused = {}, None
+    for name, kernel in kernels.items():
+        try:
+            _seconds(kernel, arguments)
+            able[name] = kernel
+        except RuntimeError as error:  # oneDNN refuses what a CPU lacks, and memory may end
+            refused = error
+    if refused and not able:
+        raise refused
+    return able
 
 
 def _same(x: Tensor) -> Tensor:

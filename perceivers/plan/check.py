@@ -5,6 +5,8 @@ Not concerned with what is run (`training.py`, `prediction.py`).
 
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from perceivers.bench.sides.clocks import CPUClock
 from perceivers.core import kernels
 from perceivers.core.perceiver import build
 from perceivers.core.precision import lower
+from perceivers.errors import Failed
 from perceivers.plan import prediction, training
 from perceivers.plan.costs import Plan, held
 from perceivers.plan.probe import SMALL
@@ -47,9 +50,14 @@ class Measured:
 
 
 def apart(measure: Callable[..., Measured], *given: Any) -> Measured:
-    """Calls it in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1, keep) as pool:
-        return pool.apply(measure, given)
+    """Calls it in a process of its own. Raises Failed where that is killed."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), keep) as pool:
+        try:
+            return pool.submit(measure, *given).result()
+        except BrokenProcessPool as error:
+            raise Failed(
+                "the process that --check ran was killed, likely for memory: free some, or ask less"
+            ) from error
 
 
 def step(options: Mapping[str, Any], plan: Plan) -> Measured:

@@ -136,5 +136,5 @@ FORMULAS = {
     **flop_registry,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    torch.ops.mkldnn._linear_pointwise: _pointwise,
+    **({torch.ops.mkldnn._linear_pointwise: _pointwise} if torch.backends.mkldnn.is_available() else {}),
 }
