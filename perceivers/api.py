@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from perceivers.data import infer, long, seen, sources, splits
 from perceivers.data.loading import with_value
@@ -25,7 +26,7 @@ from perceivers.loaded import Loaded
 from perceivers.modalities import check_targets
 from perceivers.modalities.base import Metrics
 from perceivers.model import Model, load_model, save_model
-from perceivers.predict import predict, to_answer
+from perceivers.predict import first_answers, predict, to_answer
 from perceivers.training.config import Config, overlay
 from perceivers.training.folder import CONFIG, asked_of, fingerprint
 
@@ -71,6 +72,9 @@ class TrainedModel(Loaded):
 
     def predict_table(self, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
         return predict(self.model, table, proba=proba)
+
+    def first_answers(self, table: Table) -> dict[str, Tensor]:
+        return first_answers(self.model, table)
 
     def arrange(self, table: Table) -> Table:
         return to_answer(self.model, table)[0]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from torch import nn
+from torch import Tensor, nn
 
-from perceivers.core.precision import Precision, lower
+from perceivers.core.precision import Precision, agreement, choose, put, said
 from perceivers.data import sinks
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table
@@ -20,7 +20,7 @@ from perceivers.evaluate import Evaluation, metrics_dict
 from perceivers.explain import Explanation
 from perceivers.modalities.base import Metrics
 from perceivers.predict import inputs_as_table, values_as_table
-from perceivers.terminal import counted
+from perceivers.terminal import counted, say
 
 
 class Loaded(ABC):
@@ -53,12 +53,23 @@ class Loaded(ABC):
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
         """The metrics with answers and truth; the rows that could not be read, with the reason; notes for a person."""
 
-    def lower(self, precision: Precision) -> str:
+    @abstractmethod
+    def first_answers(self, table: Table) -> dict[str, Tensor]:
+        """The answers to the first rows, a batch at most, by target: (rows k) for k classes, else (numbers 1)."""
+
+    def lower(self, precision: Precision, beside: Table | None = None) -> str:
         """Answers from now on in a precision: what was taken, and why. `auto` is what this machine is good at.
 
-        Weights in float32 are no longer there: to go back, load the model again.
+        Weights in float32 are no longer there: to go back, load the model again. Of `beside` the first rows are then
+        answered in both, and how far bf16 agrees is said on stderr.
         """
-        return lower(self.module, precision)
+        chosen, reason = choose(precision, next(self.module.parameters()).device)
+        exact = self.first_answers(beside) if beside is not None and chosen == "bf16" else {}
+        put(self.module, chosen)
+        fast = self.first_answers(beside) if beside is not None and exact else {}
+        for name, answers in exact.items():
+            say(f"{name}: bf16 beside float32 on the first rows: {agreement(answers, fast[name])}")
+        return said(chosen, reason)
 
     def written(self, inputs: Sequence[str]) -> Table:
         """The rows that a person wrote on the command line. Raises BadInput."""

@@ -51,6 +51,18 @@ def answers(model: Model, rows: Rows, ids: np.ndarray) -> tuple[np.ndarray, dict
     return np.array(read, dtype=np.int64), found
 
 
+@torch.inference_mode()
+def first_answers(model: Model, table: Table) -> dict[str, torch.Tensor]:
+    """The answers to the first rows that can be read: see `Loaded`. Raises BadInput as `predict`."""
+    require_columns(table, model.schema.inputs)
+    rows = Rows(to_answer(model, table)[0], model.schema.inputs, modality)
+    model.eval()
+    _, batch = next(evaluation_batches(rows, np.arange(min(BATCH, len(rows))), BATCH), (None, None))
+    found = {} if batch is None else model.answers(batch)
+    classes = [field.name for field in model.schema.targets if field.modality == "category"]
+    return {name: answer if name in classes else answer.reshape(-1, 1) for name, answer in found.items()}
+
+
 def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.DataFrame, dict[int, str]]:
     """The table and an answer for each target, with `error` where a row could not be read; and these errors by row.
     What is remarkable in how rows were read is said on stderr.

@@ -32,16 +32,18 @@ def without(request, monkeypatch):
     return request.param
 
 
+PICTURE = torch.arange(64 * 64 * 3).reshape(64, 64, 3).to(torch.uint8).numpy()
+
+
 def answered(loaded, capsys, *how):
-    picture = torch.arange(64 * 64 * 3).reshape(64, 64, 3).to(torch.uint8).numpy()
     with computing(loaded, *how):
-        loaded.predict([picture])
+        loaded.predict([PICTURE])
     return capsys.readouterr().err
 
 
 def test_plain_products_are_asked_for_and_said(capsys):
     said = answered(job(published.untrained(NAME), NAME), capsys, "plain")
-    assert re.fullmatch(r"computed in float32: as asked; products and attentions: .*\n", said)
+    assert re.fullmatch(r"computed in float32; products and attentions: .*\n", said)
     assert set(re.findall(r"\((.*?)[,)]", said)) == {"plain products are asked for"}
     assert kernels.record() == {}
 

@@ -96,6 +96,7 @@ def test_what_had_to_be_done_is_said(job, tmp_path):
     assert clip.notes == ("no sound: read as silence", "3 frames, fewer than 4: the last one was repeated to read them")
     assert not clip.sound.any()
     frame = job.predict([str(silent)])
+    np.testing.assert_allclose(job.first_answers(job.values([str(silent)]))["class"], job.probabilities(clip))
     assert frame["note"].to_list() == ["; ".join(clip.notes)]
     assert len(frame["best"][0]) == 5
     assert frame["class_probability"][0] == pytest.approx(published.label(job.model, clip.frames, clip.sound).max())

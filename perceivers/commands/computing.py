@@ -13,14 +13,20 @@ from perceivers.terminal import say
 
 @contextmanager
 def computing(
-    model: Any, kernels: Literal["auto", "plain"], precision: Literal["auto", "float32", "bf16"] = "float32"
+    model: Any,
+    kernels: Literal["auto", "plain"],
+    precision: Literal["auto", "float32", "bf16"] = "float32",
+    table: Any = None,
 ) -> Iterator[None]:
-    """Inside, a `Loaded` model answers so; a line then says what was taken and why, where something was chosen."""
+    """Inside, a `Loaded` model answers so; a line then says what was taken and why, where something was chosen. In bf16
+    the first rows of `table` are answered in float32 as well, and how far both agree is said.
+    """
     from perceivers.core import kernels as products
 
-    taken = model.lower(precision)
-    with products.plain() if kernels == "plain" else nullcontext(), products.decisions() as found:
-        yield
+    with products.plain() if kernels == "plain" else nullcontext():
+        taken = model.lower(precision, table)
+        with products.decisions() as found:
+            yield
     if kernels == "plain" or precision != "float32" or any(decision.why == products.FASTEST for decision in found):
         say(f"computed in {taken}; products and attentions: {summary(found)}")
 

@@ -40,7 +40,7 @@ def predict(
     if out is not None:
         loaded.check_out(out)
     table = read_stdin(sys.stdin.buffer) if inputs == (STDIN,) else loaded.written(inputs)
-    with computing(loaded, kernels, precision):
+    with computing(loaded, kernels, precision, table):
         if out is None:
             frame, failed = loaded.predict_table(table, proba=proba)
             sys.stdout.write(sinks.to_bytes(frame, "jsonl" if as_json else "csv").decode())

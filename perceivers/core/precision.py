@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from perceivers.core.attention import MLP, Attention
+from perceivers.core.products import onednn_types
 
 Precision = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -32,7 +33,9 @@ class Agreement:
     same: int
 
     def __str__(self) -> str:
-        return f"relative error {self.error:.1e}; the same top answer in {self.same:,} of {self.decided:,} clear rows"
+        error = f"relative error {self.error:.1e}"
+        top = f"; the same top answer in {self.same:,} of {self.decided:,} clear rows"
+        return error + top if self.decided else error
 
 
 def agreement(exact: Float[Tensor, "*rows k"], fast: Float[Tensor, "..."]) -> Agreement:
@@ -51,15 +54,18 @@ def agreement(exact: Float[Tensor, "*rows k"], fast: Float[Tensor, "..."]) -> Ag
 
 
 def choose(precision: str, device: torch.device) -> tuple[str, str]:
-    """float32 or bf16, and why. `auto` is bfloat16 where this machine multiplies it faster by a third.
+    """float32 or bf16, and why where that was not just asked for. `auto` is bfloat16 where this machine
+    multiplies it faster by a third.
 
     Raises ValueError for another name.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    if precision != "auto":
-        return precision, "as asked"
+    if precision == "float32":
+        return precision, ""
     times = bf16_speed(device)
+    if precision == "bf16":
+        return precision, "slower on this machine than float32" if times < 1 else ""
     reason = f"this machine multiplies bfloat16 {times:.1f} times as fast as float32"
     return ("bf16" if times > WORTH else "float32"), reason
 
@@ -67,16 +73,30 @@ def choose(precision: str, device: torch.device) -> tuple[str, str]:
 def lower(model: nn.Module, precision: str) -> str:
     """Puts a model, in place, into a precision for inference. What was taken, and why, in words: see `choose`."""
     chosen, reason = choose(precision, next(model.parameters()).device)
+    put(model, chosen)
+    return said(chosen, reason)
+
+
+def put(model: nn.Module, chosen: str) -> None:
+    """Puts a model, in place, into float32 or bf16."""
     dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
     for module in model.modules():
         if isinstance(module, Attention | MLP):
             module.to(dtype)
-    return f"{chosen}: {reason}"
+
+
+def said(chosen: str, reason: str) -> str:
+    """What `choose` gives, in words."""
+    return f"{chosen}: {reason}" if reason else chosen
 
 
 @torch.no_grad()
 def bf16_speed(device: torch.device) -> float:
-    """How many times faster a product of matrices is in bfloat16 than in float32, tried in turn."""
+    """How many times faster a product of matrices is in bfloat16 than in float32, tried in turn; 0 on a CPU for which
+    oneDNN has none: torch's own take minutes.
+    """
+    if device.type == "cpu" and torch.bfloat16 not in onednn_types():
+        return 0.0
     exact = torch.rand(SIDE, SIDE, generator=torch.Generator(device).manual_seed(0), device=device)
     arrays = {"float32": exact, "bf16": exact.bfloat16()}
     seconds: dict[str, list[float]] = {name: [] for name in arrays}

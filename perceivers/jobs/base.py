@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from perceivers.data import sinks
 from perceivers.data.folders import MODALITY_OF
@@ -67,6 +68,10 @@ class Job(Loaded, Generic[Example]):
         """The columns of an answer."""
 
     @abstractmethod
+    def numbers(self, example: Example) -> np.ndarray | Tensor:
+        """What an answer rests on, of one window: (… k) for k classes, else (numbers 1)."""
+
+    @abstractmethod
     def attention(self, example: Example) -> Float[np.ndarray, "w m"]:
         """How much of what the answer reads comes from each element of the input, of sum 1 in each window."""
 
@@ -89,6 +94,10 @@ class Job(Loaded, Generic[Example]):
             errors = pl.Series(new_name(frame, "error"), [failed.get(row) for row in rows], dtype=pl.String)
             frame = frame.with_columns(errors)
         return frame, failed
+
+    def first_answers(self, table: Table) -> dict[str, Tensor]:
+        _, found = next(self.each(self.arrange(table), lambda _, example: self.numbers(example), {}))
+        return {self.target.name: torch.as_tensor(found)}
 
     def explain_table(self, table: Table) -> tuple[list[Explanation], dict[int, str]]:
         failed: dict[int, str] = {}

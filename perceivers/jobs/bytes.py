@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from perceivers.core.rollout import rollout
 from perceivers.data.schema import Field
@@ -84,6 +85,10 @@ class FillMasks(Job[Masked]):
             "fills": fills,
             "windows": len(example.windows),
         }
+
+    def numbers(self, example: Masked) -> Float[Tensor, "k 256"]:
+        window = example.windows[0]
+        return text.probabilities(self.model, example.ids[window.start : window.stop])
 
     @torch.inference_mode()
     def attention(self, example: Masked) -> Float[np.ndarray, "w m"]:

@@ -63,6 +63,10 @@ class ReconstructClips(Job[Clip]):
         """Of clips whose class is known: a folder for each class, or a column `class`."""
         return labels.evaluations(self, self.classes, data, self.probabilities)
 
+    def numbers(self, example: Clip) -> Float[np.ndarray, " k"]:
+        first = next(published.windows(self.model.sizes, example.frames, example.sound))
+        return published.label(self.model, first.frames, first.audio)
+
     def probabilities(self, clip: Clip) -> Float[np.ndarray, " k"]:
         """The probability of each of `classes`."""
         return published.label(self.model, clip.frames, clip.sound)

@@ -105,6 +105,10 @@ class EstimateFlow(Job[Pair]):
     def answer(self, example: Pair, proba: bool) -> dict[str, Any]:
         return _summary(self.flow(example.first, example.second))
 
+    def numbers(self, example: Pair) -> Float[np.ndarray, "n 1"]:
+        h, w = self.model.sizes.image_size
+        return self.flow(example.first[:h, :w], example.second[:h, :w]).reshape(-1, 1)
+
     def check_out(self, out: Path) -> None:
         check_ending(out, ending(out), WRITERS, "hold flow", "its mean")
 

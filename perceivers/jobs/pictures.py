@@ -56,6 +56,9 @@ class NamePictures(Job[RGB]):
     def answer(self, example: RGB, proba: bool) -> dict[str, Any]:
         return ranked(self.classes, self.probabilities(example), proba)
 
+    def numbers(self, example: RGB) -> Float[np.ndarray, " k"]:
+        return self.probabilities(example)
+
     def probabilities(self, picture: RGB) -> Float[np.ndarray, " k"]:
         """The probability of each of `classes`."""
         return pictures.classify(self.model, [picture])[0].double().numpy()

@@ -6,6 +6,7 @@ Not concerned with how its numbers were found.
 from collections.abc import Iterator
 
 from perceivers.core import kernels
+from perceivers.core.precision import said
 from perceivers.plan.check import Measured
 from perceivers.plan.costs import Plan
 from perceivers.terminal import counted
@@ -16,7 +17,7 @@ def lines(plan: Plan, measured: Measured | None) -> list[str]:
     return [
         f"{plan.what}: {plan.rows:,} × {plan.inputs:,} inputs, {plan.queries:,} queries, "
         f"{plan.parameters:,} parameters, {counted(plan.threads, 'thread')}",
-        f"precision  {plan.precision}: {plan.reason}",
+        f"precision  {said(plan.precision, plan.reason)}",
         *_row("time", f"{_seconds(plan.seconds)}", "" if measured is None else _seconds(measured.seconds)),
         *_row("memory", f"{_bytes(plan.peak)}", "" if measured is None else _bytes(measured.peak)),
         *(f"  {name:<28}{_bytes(size):>12}" for name, size in plan.bytes.items()),
