@@ -4,6 +4,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from perceivers.core import derived as module
 from perceivers.core import kernels, products
@@ -48,6 +49,16 @@ def test_a_change_of_any_weight_makes_it_anew(change, counted):
     weights, made, make = counted
     derived(weights, make)
     change(weights)
+    torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
+    assert len(made) == 2
+
+
+@torch.no_grad()
+def test_a_change_that_torch_does_not_count_can_be_said(counted):
+    weights, made, make = counted
+    derived(weights, make)
+    weights[1].data.mul_(2)
+    increment_version(weights[1])
     torch.testing.assert_close(derived(weights, make), weights[0] @ weights[1])
     assert len(made) == 2
 

@@ -26,7 +26,11 @@ _kept = WeakTensorKeyDictionary()
 
 
 def derived(weights: Sequence[Tensor], make: Callable[[], T]) -> T:
-    """What `make` makes of `weights`, the first of which has one such thing. It goes when that weight goes."""
+    """What `make` makes of `weights`, the first of which has one such thing. It goes when that weight goes.
+
+    It is made anew where torch has counted a change of a weight. What is written through `.data` or numpy it does not
+    count: say so by `torch.autograd.graph.increment_version`.
+    """
     first = weights[0]
     if torch.is_grad_enabled() or first.is_meta or torch.is_autocast_enabled(first.device.type):
         return make()
