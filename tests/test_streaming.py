@@ -60,6 +60,19 @@ def test_chunks_give_the_outputs_and_gradients_of_the_whole(sizes, dark, model, 
         assert torch.allclose(found, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("frozen", [("to_k", "kv_norm"), ("to_v", "kv_norm"), ("to_k",), ("to_k", "to_v", "kv_norm")])
+def test_weights_that_are_frozen_leave_the_others_gradients(frozen, model, arrays):
+    inputs, queries, mask = arrays
+    for name in frozen:
+        (getattr(model.encoder, name, None) or getattr(model.encoder.attention, name)).requires_grad_(False)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    sizes = 21, 8, 8  # of which the first takes keys and values as one product, as its rows are many
+    whole, got = model(inputs, queries, mask), model(split(inputs, *sizes, mask=mask), queries)
+    expected = torch.autograd.grad(whole.square().sum(), learning, allow_unused=True)
+    for a, b in zip(torch.autograd.grad(got.square().sum(), learning, allow_unused=True), expected, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-11)
+
+
 def test_an_adapter_is_applied_and_learns_by_the_chunk(model, arrays):
     torch.manual_seed(1)
     inputs, queries, _ = arrays

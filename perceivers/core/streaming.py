@@ -176,8 +176,10 @@ class _Pool(torch.autograd.Function):
                     slopes = shares * ((grad.to(v.dtype) @ v.mT).to(ctx.kind) - inner) * q.shape[-1] ** -0.5
                     to_q += slopes.to(k.dtype) @ k
                     to_k = slopes.mT.to(q.dtype) @ q
-                if weights:
-                    found = torch.autograd.grad((k, v), weights, (to_k.to(k.dtype), to_v), allow_unused=True)
+                if weights:  # some of which may stay as they are
+                    both = [(x, to_x) for x, to_x in ((k, to_k.to(k.dtype)), (v, to_v)) if x.requires_grad]
+                    outputs, given = zip(*both, strict=True)
+                    found = torch.autograd.grad(outputs, weights, given, allow_unused=True)
                     to_weights = [s if f is None else s.add_(f) for s, f in zip(to_weights, found, strict=True)]
         return to_q.to(q.dtype), None, None, *to_weights
 
