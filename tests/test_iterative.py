@@ -1,3 +1,4 @@
+import jaxtyping
 import naive
 import pytest
 import torch
@@ -93,3 +94,12 @@ def test_an_order_that_leaves_a_part_out_is_refused(order):
     whole = perceiver(unshared_order(2))
     with pytest.raises(ValueError, match="must name each of the 2"):
         Perceiver(whole.latents, list(whole.cross_attends), [list(stack) for stack in whole.stacks], order, K)
+
+
+@torch.no_grad()
+def test_what_can_be_read_once_is_no_input_of_several_cross_attends(inputs, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call it
+    with pytest.raises(ValueError, match="read 4 times, and these once: give `Chunks` or a list"):
+        perceiver(paper_order(4)).encode(iter([(inputs, None)]))
+    model = perceiver(paper_order(1))
+    torch.testing.assert_close(model.encode(iter([(inputs, None)])), model.encode(inputs))

@@ -1,5 +1,7 @@
 from collections import Counter
+from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from test_perceiver import split
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from perceivers.core import kernels
+from perceivers.core import folded, kernels
 from perceivers.core.cost import encode_flops
 from perceivers.core.inputs import Adapted, Sliced
 from perceivers.core.perceiver import PerceiverIOConfig, build
@@ -169,8 +171,58 @@ def test_inputs_that_can_be_read_once(model, arrays):
         assert torch.allclose(got, model(inputs, queries, mask), rtol=0, atol=1e-12)
         with pytest.raises(ValueError, match="no chunks"):
             model.encode(iter([]))
-    with pytest.raises(ValueError, match="can be read once"):
+    with pytest.raises(ValueError, match="can be read once: give `Chunks` or a list"):
         model.encode(iter([(inputs, None)]))
+
+
+def test_a_list_of_chunks_gives_gradients(model, arrays):
+    inputs, queries, mask = arrays
+    whole, got = model(inputs, queries, mask), model(split(inputs, 20, 17, mask=mask).pieces, queries)
+    for a, b in zip(gradients(model, got.square().sum()), gradients(model, whole.square().sum()), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-11)
+    with pytest.raises(ValueError, match="no chunks"):
+        model.encode([])
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As users call it: the types in signatures are checked in tests alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.parametrize("many", [1, 2**62], ids=["in pieces", "whole"])
+@pytest.mark.parametrize("kind", [torch.float64, torch.uint8, torch.int64])
+def test_types_that_are_not_read_are_refused(kind, many, monkeypatch, unchecked):
+    monkeypatch.setattr(folded, "MANY", many)
+    model = build(replace(CONFIG, cross_heads=1))
+    inputs, queries = torch.ones(B, M, C, dtype=kind), torch.ones(B, A, E)
+    said = f"{kind}, and the weights that read it are torch.float32: give torch.float32"
+    with torch.no_grad():
+        for given, what in (
+            (inputs, "the array"),
+            ((inputs[..., :4], inputs[..., 4:]), "the array"),
+            (Sliced(inputs.numpy(), 10), "chunk 0"),
+            (iter([(inputs, None)]), "chunk 0"),
+        ):
+            with pytest.raises(ValueError, match=f"{what} is {said}"):
+                model.encode(given)
+        with pytest.raises(ValueError, match=f"the array is {said}"):
+            model(inputs.float(), queries.to(kind))
+        for given in ((inputs.float(), torch.ones(B, M)), ([(inputs.float(), torch.ones(B, M))],)):
+            with pytest.raises(ValueError, match=r"the mask of .* is torch.float32: give torch.bool"):
+                model.encode(*given)
+        assert model.encode(inputs.bfloat16()).dtype == torch.float32
+
+
+@torch.no_grad()
+def test_what_is_no_chunk_is_said(model, arrays, unchecked):
+    inputs, *_ = arrays
+    with pytest.raises(ValueError, match=r"chunk 0 is Tensor: give \(tensor, mask\)"):
+        model.encode(part for part in inputs.split(10, dim=1))
+    with pytest.raises(ValueError, match=r"chunk 0 is \(ndarray, NoneType\): give \(tensor, mask\)"):
+        model.encode([(inputs.numpy(), None)])
+    with pytest.raises(ValueError, match=r"a numpy array came: give torch.from_numpy"):
+        model.encode(inputs.numpy())
 
 
 def test_a_memory_map_is_read_by_the_chunk(model, arrays, tmp_path):

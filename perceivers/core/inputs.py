@@ -160,10 +160,45 @@ def _cut(array: Whole, piece: slice, row: int) -> OwnSize:
     return features[:, piece], positions
 
 
+class Listed:
+    """Chunks that lie in a list, an array and a mask each."""
+
+    def __init__(self, chunks: Sequence[tuple[Array, Mask]]):
+        self.chunks = [_pair(i, chunk) for i, chunk in enumerate(chunks)]
+        shapes = [shape_of(array) for array, _ in self.chunks] or [(0, 0, 0)]
+        self.shape = (shapes[0][0], sum(shape[1] for shape in shapes), shapes[0][-1])
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def chunk(self, index: int) -> tuple[Array, Mask]:
+        return self.chunks[index]
+
+
+def check_types(what: str, array: Array, mask: Mask, kind: torch.dtype) -> None:
+    """Raises ValueError where weights of this type do not take an array, or attention not its mask."""
+    taken = (kind, torch.bfloat16, torch.float16) if kind == torch.float32 else (kind,)
+    for part in array.arrays if isinstance(array, Parts) else [array]:
+        if (found := _first(part).dtype) not in taken:
+            raise ValueError(f"{what} is {found}, and the weights that read it are {kind}: give {kind}")
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError(f"the mask of {what} is {mask.dtype}: give torch.bool, True where there is something to read")
+
+
+def _pair(i: int, chunk: Any) -> tuple[OwnSize | Parts, Tensor | None]:
+    """A chunk of an iterable. Raises ValueError where it is no array beside its mask."""
+    pair = isinstance(chunk, tuple | list) and len(chunk) == 2
+    if not (pair and isinstance(chunk[0], Tensor | tuple | Parts)):
+        found = f"({', '.join(type(one).__name__ for one in chunk)})" if pair else type(chunk).__name__
+        raise ValueError(f"chunk {i} is {found}: give (tensor, mask), where a mask of None lets all be read")
+    return chunk[0], chunk[1]
+
+
 def once(chunks: Iterable[tuple[Array, Mask]]) -> Iterator[tuple[Array, Mask]]:
     """Each of the chunks, as it came, read a single time, with its mask. Raises ValueError where they do not fit."""
     sizes, kind = None, None
-    for i, (raw, mask) in enumerate(chunks):
+    for i, chunk in enumerate(chunks):
+        raw, mask = _pair(i, chunk)
         shape = shape_of(raw)
         sizes = sizes or (shape[0], shape[-1])
         kind = _check(i, raw, mask, sizes, "those before are", kind)

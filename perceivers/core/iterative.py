@@ -4,7 +4,7 @@ Not concerned with queries: this model has one answer a row, by the mean of its 
 `perceiver.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from einops import reduce
@@ -54,6 +54,8 @@ class Perceiver(nn.Module):
         """The latents read the inputs, think, and read again. `mask` (b m) is True where there is something to read."""
         if isinstance(inputs, Tensor | tuple):
             inputs = join(inputs)
+        if isinstance(inputs, Iterator) and len(self.order) > 1:
+            raise ValueError(f"the inputs are read {len(self.order)} times, and these once: give `Chunks` or a list")
         latents = self.latents(1)
         for cross, stack in self.order:
             latents = self.stacks[stack](read(cast(CrossAttend, self.cross_attends[cross]), latents, inputs, mask))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,7 +19,20 @@ from torch.utils.checkpoint import checkpoint
 
 from perceivers.core import folded
 from perceivers.core.attention import CrossAttend, DotProduct
-from perceivers.core.inputs import Array, Chunks, Learned, Mask, Parts, cut, join, once, pieces, shape_of
+from perceivers.core.inputs import (
+    Array,
+    Chunks,
+    Learned,
+    Listed,
+    Mask,
+    Parts,
+    check_types,
+    cut,
+    join,
+    once,
+    pieces,
+    shape_of,
+)
 from perceivers.core.reader import answering
 
 # Inputs that come one after the other, how many is not known, are taken for so many.
@@ -33,18 +47,27 @@ def read(
     """The latents, each row's or the same for all, read a whole array, `Chunks`, or an iterable of chunks.
 
     Chunks bring their own masks, so `mask` must be None with them. An iterable may be one that can be read only once;
-    it gives no gradients. Raises ValueError where chunks do not fit each other or their `shape`.
+    only a list of chunks gives gradients. Raises ValueError where chunks do not fit each other or their `shape`, and
+    where arrays or masks are of a type that is not read.
     """
+    kind = cross.kv_norm.weight.dtype
     if isinstance(inputs, Tensor | tuple | Parts):
+        check_types("the array", inputs, mask, kind)
         shape = shape_of(inputs)
         if folded.reads(cross, latents, shape, mask is not None):
             return folded.read(cross, latents, [(inputs, mask)])
         return cross(latents, join(inputs), mask)
     if mask is not None:
         raise ValueError("chunks bring their own masks: leave `mask` out, or give an array")
+    if isinstance(inputs, np.ndarray):
+        raise ValueError(
+            "a numpy array came: give torch.from_numpy(array), or Sliced(array, size) to read it by pieces"
+        )
+    if isinstance(inputs, Sequence) and torch.is_grad_enabled():
+        inputs = Listed(inputs)
     if isinstance(inputs, Chunks):
         if folded.reads(cross, latents, inputs.shape, True):
-            return folded.read(cross, latents, pieces(inputs))
+            return folded.read(cross, latents, _typed(pieces(inputs), kind))
         return _read_chunks(cross, latents.expand(inputs.shape[0], -1, -1), inputs)
     return _read_once(cross, latents, inputs)
 
@@ -61,10 +84,13 @@ def ask(
     training the backward pass computes each chunk anew. Many, without gradients, in pieces that stay in the cache.
     """
     whole = isinstance(queries, Tensor | tuple | Parts)
+    kind = cross.query_norm.weight.dtype
+    if whole:
+        check_types("the array", queries, mask, kind)
     _, size, _ = shape_of(queries) if whole else queries.shape
     many = folded.many(cross, latents, size)
     answers, answer, way = [], None, ""
-    for array, seen in [(queries, mask)] if whole else pieces(queries):
+    for array, seen in [(queries, mask)] if whole else _typed(pieces(queries), kind):
         if answer is None:
             answer, way = answering(cross, latents, next(cut(array, seen, size)), size, layers)
         step = folded.piece(latents, shape_of(array), way) if many else size
@@ -80,7 +106,7 @@ def _read_chunks(cross: CrossAttend, latents: Float[Tensor, "b n d"], inputs: Ch
     attention = cross.attention
 
     def stream() -> Iterator[tuple[Tensor, Tensor, Mask]]:
-        for array, mask in pieces(inputs):
+        for array, mask in _typed(pieces(inputs), cross.kv_norm.weight.dtype):
             yield *attention.keys_values(cross.kv_norm(join(array))), mask
 
     def weights() -> list[nn.Parameter]:
@@ -101,9 +127,9 @@ def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Ite
     if torch.is_grad_enabled() and any(p.requires_grad for p in cross.parameters()):
         raise ValueError(
             "a backward pass reads the inputs twice, and these can be read once: "
-            "give `Chunks`, or wrap the call in torch.no_grad()"
+            "give `Chunks` or a list, or wrap the call in torch.no_grad()"
         )
-    chunks = once(inputs)
+    chunks = _typed(once(inputs), cross.kv_norm.weight.dtype)
     first, *_ = held = next(chunks)
     b, _, c = shape_of(first)
     if folded.reads(cross, latents, (b, MANY, c), True):
@@ -114,6 +140,13 @@ def _read_once(cross: CrossAttend, latents: Float[Tensor, "#b n d"], inputs: Ite
             yield *cross.attention.keys_values(cross.kv_norm(join(array))), mask
 
     return _finish(cross, latents.expand(b, -1, -1), stream, [])
+
+
+def _typed(chunks: Iterable[tuple[Array, Mask]], kind: torch.dtype) -> Iterator[tuple[Array, Mask]]:
+    """The chunks as they come. Raises ValueError where weights of this type do not take one."""
+    for i, (array, mask) in enumerate(chunks):
+        check_types(f"chunk {i}", array, mask, kind)
+        yield array, mask
 
 
 def _finish(
