@@ -231,6 +231,42 @@ def test_missing_values_of_a_past_are_filled_from_both_sides():
     assert found["last value"].tolist() == [[3, 3], [0, 0]]
 
 
+def test_where_every_row_of_train_has_gaps_these_are_filled_by_straight_lines():
+    lines = RNG.normal(size=(40, 1)) + RNG.normal(size=(40, 1)) * np.arange(9)  # a straight line goes on
+    goals = lines[:, 5:].copy()
+    goals[:, 1] = np.nan
+    goals[3] = np.nan
+    pasts = [past(line[:5]) for line in lines]
+    found = naive.forecasts(pasts[:30], goals[:30], pasts[30:], 4, 5)["linear"]
+    np.testing.assert_allclose(found, lines[30:, 5:], atol=0.1)
+    assert "linear" not in naive.forecasts(pasts[:30], np.full((30, 4), np.nan), pasts[30:], 4, 5)
+
+
+def test_a_past_that_is_missing_is_the_mean_of_those_of_train():
+    found = naive.forecasts([past(np.array([1.0, 5.0])), None], np.ones((2, 3)), [None, past(np.zeros(2))], 3, 2)
+    assert found["last value"].tolist() == [[3, 3, 3], [0, 0, 0]]
+    assert np.isfinite(found["linear"]).all()
+
+
+def weekdays(n=400):
+    """A wave every day; on every sixth and seventh there is no value."""
+    day = np.arange(n)
+    return pl.DataFrame({"t": day, "x": np.where(day % 7 > 4, np.nan, np.sin(day / 3))})
+
+
+@torch.no_grad()
+def test_a_horizon_that_always_has_gaps_has_a_linear_part():
+    table = sources.read(weekdays())
+    data = prepare(table, infer.infer(table, ("x",), time="t", horizon=7))
+    torch.manual_seed(0)
+    model = Model(data.schema, defaults.perceiver(defaults.resolve(Config(), data.schema, 100, 20))).eval()
+    (_, batch), *_ = evaluation_batches(data.rows, data.parts["test"], 100)
+    error = model.losses(batch)["x"].mean()
+    model.begin(lambda: (b for _, b in evaluation_batches(data.rows, data.parts["train"], 32)))
+    assert model.begun
+    assert model.losses(batch)["x"].mean() < 0.1 * error
+
+
 # From end to end --------------------------------------------------------------------------------------------------
 def shops(months=96, known=True):
     """Two shops; what they sell has a season, a level of its own and, for each promotion, five more."""
@@ -344,6 +380,15 @@ def test_a_forecast_of_what_is_never_negative_can_be_planned(tmp_path, capsys):
     shops().drop("promo").with_columns(pl.col("sold").abs()).write_csv(data)
     assert call("plan", data, "--target", "sold", "--time", "month", "--series", "shop", "--horizon", 5) == 0
     assert "memory" in capsys.readouterr().out
+
+
+def test_values_may_be_missing_in_every_horizon_and_pasts_altogether(tmp_path):
+    model = pv.fit(weekdays(), "x", time="t", horizon=7, steps=2, size="tiny", out=tmp_path / "run", config=LATEST)
+    assert np.isfinite(model.metrics["x"]["mse"]["value"])
+    waves = 5 + np.sin(0.7 * np.arange(16) + RNG.uniform(0, 6, (60, 1)))
+    frame = pl.DataFrame({"past": [[], None, *waves[2:, :12].tolist()], "next": waves[:, 12:].tolist()})
+    model = pv.fit(frame, "next", steps=2, size="tiny", out=tmp_path / "lists", config=LATEST)
+    assert "linear" in json.loads((tmp_path / "lists/baselines.json").read_text())["next"]
 
 
 def test_a_list_that_follows_a_list(tmp_path):

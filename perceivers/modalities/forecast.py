@@ -17,6 +17,7 @@ from perceivers.core.attention import linear
 from perceivers.core.positions import fourier_channels, fourier_features
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities.base import Batch, Part, Target
+from perceivers.modalities.steps import whole
 
 MOST_LINEAR = 512  # steps
 MOST_ROWS = 20_000  # of each channel of each window, from which the linear map is found
@@ -159,20 +160,22 @@ class SeriesTarget(Target):
         return queries
 
     def begin(self, batches: Iterable[tuple[Batch, Part]]) -> bool:
-        """The linear map, by `ridge` from rows of train whose steps all have a value: of values or of roots, whichever
-        errs less in rows that were held out.
+        """The linear map, by `ridge` from rows of train whose steps all have a value (where there are none, with gaps
+        filled): of values or of roots, whichever errs less in rows that were held out.
         """
         if self.past is None:
             return False
-        rows, count = [], 0
+        pasts, goals, count = [], [], 0
         for batch, part in batches:
-            there = part["present"].all(-1)
-            past = {name: tensor[there] for name, tensor in batch[self.past].items()}
-            rows.append((past, rearrange(part["values"][there], "b (h k) -> b h k", k=self.k)))
-            if (count := count + self.k * len(rows[-1][1])) >= MOST_ROWS:
+            values = part["values"].masked_fill(~part["present"], torch.nan)
+            pasts.append(batch[self.past])
+            goals.append(rearrange(values, "b (h k) -> b h k", k=self.k).numpy())
+            if (count := count + self.k * int(part["present"].all(-1).sum())) >= MOST_ROWS:
                 break
-        if count == 0:
+        there, values = (torch.from_numpy(x).split([len(goal) for goal in goals]) for x in whole(np.concatenate(goals)))
+        if not any(rows.any() for rows in there):
             return False
+        rows = [({n: x[t] for n, x in past.items()}, v[t]) for past, t, v in zip(pasts, there, values, strict=True)]
         least = np.inf
         for rooted in (False, True)[: 1 + self.roots]:
             found, held, truth, spread = self._fit(rows, rooted)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from perceivers.modalities.masked import HIDDEN
+from perceivers.modalities.steps import filled, whole
 
 MOST_ROWS, MOST_STEPS = 5_000, 512  # of the linear model
 LEAST_CORRELATION, NEARLY = 0.3, 0.9  # of a season; of the highest: multiples of a season are as high
@@ -16,22 +17,27 @@ LEAST_SCALE = 0.05  # of all pasts' scale
 
 
 def forecasts(
-    train: Sequence[np.ndarray],
+    train: Sequence[np.ndarray | None],
     goals: Float[np.ndarray, "n k"],
-    test: Sequence[np.ndarray],
+    test: Sequence[np.ndarray | None],
     horizon: int,
     read: int,
 ) -> dict[str, Float[np.ndarray, "m k"]]:
     """Answers for the pasts `test`, each (t, 1 + channels): time, then values; k = horizon · channels.
 
     The last value; the value one season before, where the train pasts have one; a ridge regression of each past's last
-    `read` steps, in units of its own mean and scale.
+    `read` steps, in units of its own mean and scale. A past that is missing is a step at the mean of the train pasts.
     """
-    before, asked = ([_filled(past[:, 1:]) for past in pasts] for pasts in (train, test))
+    there = np.concatenate([filled(past[:, 1:]) for past in train if past is not None])
+    usual = there.mean(0, keepdims=True)
+    before, asked = ([usual if past is None else filled(past[:, 1:]) for past in pasts] for pasts in (train, test))
     found = {"last value": np.stack([np.tile(past[-1], horizon) for past in asked])}
     if (period := season(before)) > 1:
         found["seasonal naive"] = np.stack([_repeated(past, horizon, period) for past in asked])
-    return found | {"linear": _linear(before, goals, asked, horizon, read)}
+    there, values = whole(goals.reshape(len(goals), horizon, -1))
+    if there.any():
+        found["linear"] = _linear([before[row] for row in np.flatnonzero(there)], values[there], asked, read)
+    return found
 
 
 def season(pasts: Sequence[Float[np.ndarray, "t c"]]) -> int:
@@ -60,16 +66,16 @@ def _repeated(past: Float[np.ndarray, "t c"], horizon: int, period: int) -> Floa
 
 
 def _linear(
-    train: Sequence[np.ndarray], goals: Float[np.ndarray, "n k"], test: Sequence[np.ndarray], horizon: int, read: int
+    train: Sequence[np.ndarray], goals: Float[np.ndarray, "n h c"], test: Sequence[np.ndarray], read: int
 ) -> Float[np.ndarray, "m k"]:
     from sklearn.linear_model import RidgeCV
 
-    count = min(read, MOST_STEPS)
+    count, horizon = min(read, MOST_STEPS), goals.shape[1]
     long = np.array([len(past) for past in train]) >= min(count, max(map(len, train))) / 2
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(goals).all(1) & long))[:MOST_ROWS]
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(long))[:MOST_ROWS]
     scale = np.concatenate(list(train)).std(0) * LEAST_SCALE + 1e-12
     x, mean, std = _standardised([train[i] for i in rows], count, scale)
-    goal = (goals[rows] - np.tile(mean, horizon)) / np.tile(std, horizon)
+    goal = (goals[rows].reshape(len(rows), -1) - np.tile(mean, horizon)) / np.tile(std, horizon)
     model = RidgeCV(np.logspace(-2, 4, 13)).fit(x, goal)
     x, mean, std = _standardised(test, count, scale)
     return model.predict(x).reshape(len(x), -1) * np.tile(std, horizon) + np.tile(mean, horizon)
@@ -86,17 +92,6 @@ def _standardised(
         last = past[-count:]
         row[count - len(last) :] = (last - m) / s
     return x.reshape(len(x), -1), mean, std
-
-
-def _filled(values: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:
-    """Missing values between, before and after those that are there; 0 where none is."""
-    columns = []
-    for channel in values.T:
-        there = np.flatnonzero(~np.isnan(channel))
-        columns.append(
-            np.interp(np.arange(len(channel)), there, channel[there]) if len(there) else np.zeros(len(channel))
-        )
-    return np.stack(columns, axis=1)
 
 
 # Bytes ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from perceivers.arrays import read_array
 from perceivers.errors import Unreadable
@@ -72,6 +72,27 @@ def steps_first(cells: Sequence[Any]) -> bool:
     if len(first) == len(second) == 1:
         return shapes[0][0] > shapes[0][1]
     return len(first) > len(second)
+
+
+def filled(values: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:
+    """Missing values between, before and after those that are there; 0 where none is."""
+    columns = []
+    for channel in values.T:
+        there = np.flatnonzero(~np.isnan(channel))
+        columns.append(
+            np.interp(np.arange(len(channel)), there, channel[there]) if len(there) else np.zeros(len(channel))
+        )
+    return np.stack(columns, axis=1)
+
+
+def whole(goals: Float[np.ndarray, "n t c"]) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n t c"]]:
+    """The rows in which every step has a value, and the values; where there are none, the rows in which every channel
+    has one, and the values `filled`.
+    """
+    there = ~np.isnan(goals)
+    if (rows := there.all((1, 2))).any():
+        return rows, goals
+    return there.any(1).all(1), np.stack([filled(row) for row in goals])
 
 
 def as_times(cell: Any) -> Float[np.ndarray, " t"] | None:
