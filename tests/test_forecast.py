@@ -431,6 +431,26 @@ def test_values_at_asked_times(tmp_path):
         np.testing.assert_allclose(one, other[::-1], atol=1e-4)  # an answer is its own time's alone
 
 
+def test_more_times_than_in_train_are_answered_and_values_without_a_time_are_refused(tmp_path):
+    frame = curves(60)
+    broken = frame.with_columns(when=pl.Series([None] * 9 + frame["when"][9:].to_list()))
+    model = pv.fit(broken, "y", steps=2, size="tiny", out=tmp_path / "run", config=LATEST)
+    assert np.isfinite(model.metrics["y"]["mse"]["value"])
+    short = frame.head(4).with_columns(
+        pl.when(pl.col("y").list.len() > 3).then(pl.col("when").list.head(1)).otherwise("when")
+    )
+    _, failed, _ = model.evaluations(short)
+    assert list(failed) == [row for row, cell in enumerate(frame["y"].head(4)) if len(cell) > 3]
+    assert failed[1].endswith("y: 4 values came for 1 time in 'when': expected a time for each value")
+    _, failed, _ = model.evaluations(broken[8:12])
+    assert list(failed) == [0]
+    asked = frame.drop("y").head(3).with_columns(when=pl.Series([[float(i) for i in range(17)], [2.5], None]))
+    answers = model.predict(asked)["y"].to_list()
+    assert [len(answer) for answer in answers] == [17, 1, 0]
+    few = model.predict(asked.with_columns(pl.col("when").list.head(2)))["y"]
+    np.testing.assert_allclose(few[0], answers[0][:2], atol=1e-5)
+
+
 def test_asked_times_must_be_an_input():
     field = fitted([[1.0, 2.0]], asked="when")
     with pytest.raises(BadInput, match="asked: when is no input of asked times; there are none"):

@@ -21,7 +21,8 @@ from perceivers.modalities.base import Inputs, Modality, Part, PerField, numbers
 
 class Asked(Modality):
     """Columns: a list of times a row, and, where the series that is read has times, these: times count from the first
-    of them. Options: `span` (None: the least and the greatest of train).
+    of them. A row may ask for more times than any of train. Options: `span` (None: the least and the greatest of
+    train).
 
     An example is float64 (n): the times since the first one of the series.
     """

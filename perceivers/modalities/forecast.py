@@ -91,7 +91,9 @@ def as_cells(answer: Float[np.ndarray, "b n"], channels: int) -> list[Any]:
 
 
 class AskedTarget(Target):
-    """A query for each time that is asked, at most H → k standardised values; squared error."""
+    """A query for each time that is asked → k standardised values; squared error. H are the most of train: answers to
+    fewer are filled up.
+    """
 
     def __init__(self, options: dict[str, Any], channels: int):
         super().__init__(1, channels)
@@ -106,18 +108,18 @@ class AskedTarget(Target):
         return self.queries(len(times)) + self.positions(fourier_features(times, NUM_BANDS, [RESOLUTION]))
 
     def forward(self, outputs: Float[Tensor, "b n e"], batch: Batch) -> Float[Tensor, "b h"]:
-        values = pad(self.head(outputs), (0, 0, 0, max(0, self.horizon - outputs.shape[1])))[:, : self.horizon]
+        values = pad(self.head(outputs), (0, 0, 0, max(0, self.horizon - outputs.shape[1])))
         return rearrange(values, "b h k -> b (h k)")
 
     def loss(self, prediction: Float[Tensor, "b h"], part: Part) -> Float[Tensor, " b"]:
         """The mean over the times that have a value; 0 where none has."""
-        return mean_square(prediction, part)
+        return mean_square(prediction[:, : self.horizon * self.k], part)
 
     def answer(self, prediction: Float[Tensor, "b h"], batch: Batch) -> Float[Tensor, "b h"]:
         """NaN where no time was asked."""
         values = rearrange(prediction, "b (h k) -> b h k", k=self.k) * self.std + self.mean
         there = batch[self.asked]["there"]
-        there = pad(there, (0, max(0, self.horizon - there.shape[1])))[:, : self.horizon]
+        there = pad(there, (0, max(0, self.horizon - there.shape[1])))
         return rearrange(values.masked_fill(~there.unsqueeze(-1), torch.nan), "b h k -> b (h k)")
 
 

@@ -39,6 +39,7 @@ from perceivers.modalities.series_input import SeriesInput
 from perceivers.modalities.shaded import Curve, Plain, Shaded, shades
 from perceivers.modalities.terms import SeriesTerms, Terms
 from perceivers.modalities.warp import warp
+from perceivers.terminal import counted
 
 SAMPLE = 1_000  # series of train that `fit` reads
 MOST_DRAWN = 240  # steps
@@ -177,6 +178,17 @@ class Series(Modality):
             raise Unreadable(f"columns of different lengths came: {lengths}")
         return times, np.concatenate(shaped, axis=1)
 
+    def mismatch(self, field: Any, example: Any, examples: Mapping[str, Any]) -> str | None:
+        """Of a target whose times are asked: values after the last of them."""
+        asked = field.options["asked"]
+        if example is None or asked is None:
+            return None
+        there = ~np.isnan(example.reshape(-1, field.options["channels"])).all(1)
+        values, times = int(np.flatnonzero(there).max(initial=-1)) + 1, examples[asked]
+        if values <= (count := 0 if times is None else len(times)):
+            return None
+        return f"{values} values came for {counted(count, 'time')} in {asked!r}: expected a time for each value"
+
     def size(self, field: Any, cell: Any) -> int:
         if isinstance(cell, tuple):
             cell = cell[-1]
@@ -273,6 +285,11 @@ class Series(Modality):
         from perceivers.modalities import features
 
         return features.Resampled(field.options["channels"])
+
+    def stack(self, rows: Sequence[Any]) -> np.ndarray:
+        """Where more times are asked than in train, rows differ in length: the shorter ones are filled up with NaN."""
+        longest = max(map(len, rows))
+        return np.stack([np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in rows])
 
     def columns(self, field: Any, answer: np.ndarray, proba: bool) -> dict[str, list[Any]]:
         return {field.name: forecast.as_cells(answer, field.options["channels"])}
