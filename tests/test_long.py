@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceivers.data import future, infer, long, sources
+from perceivers.data import future, infer, long, sources, splits
 from perceivers.data.schema import Long, Schema
 from perceivers.errors import BadInput
 
@@ -44,6 +44,13 @@ def test_each_series_is_a_row_in_the_order_of_time():
     assert not long.arrange(table((3, 2), label=label), schema).notes
 
 
+def test_series_of_one_length_are_lists_too():
+    data = table((3, 3), label=pl.col("id"), z=pl.when(pl.col("t") != 1).then("x"))
+    found = long.arrange(data, infer.infer(data, ["label"], time="t", series="id")).frame
+    assert found["t"].to_list() == [[0.0, 1.0, 2.0]] * 2
+    assert found["z"].to_list() == [[0.0, None, 2.0], [1000.0, None, 1002.0]]
+
+
 def test_columns_that_change_are_channels_and_the_others_hold_for_the_whole():
     data = table(
         (5, 6, 7), z=pl.col("t") * 2, age=pl.col("id").replace_strict({"a": 3.5, "b": 4.0, "c": 9.0}), w=pl.lit("u")
@@ -73,6 +80,37 @@ def test_series_are_answered_without_their_target():
     schema = infer.infer(data, ["label"], time="t", series="id")
     found = long.arrange(replace(data, frame=data.frame.drop("label")), schema)
     assert found.frame["x"].to_list() == long.arrange(data, schema).frame["x"].to_list()
+
+
+def parted(**columns):
+    """Twelve series of a label; the last three are for test."""
+    part = pl.when(pl.col("id") > "i").then(pl.lit("Test")).otherwise(pl.lit("train"))
+    label = pl.when(pl.col("id").is_in(["a", "d", "g", "k"])).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    return table((5,) * 12, **{"split": part, "label": label, **columns})
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_column_split_says_the_part_of_each_series(by_hand):
+    data = parted()
+    schema = infer.infer(data, ["label"], time="t", series="id")
+    if by_hand:
+        content = schema.to_dict()
+        del content["split"]["column"]
+        schema = infer.with_split(data, Schema.from_dict(content, "here"))
+    assert schema.split.column == "split"
+    assert (schema["split"].role, schema["split"].reason) == ("ignore", "says train, validation or test") or by_hand
+    parts = splits.split(long.arrange(data, schema), schema, np.arange(12))
+    assert parts["test"].tolist() == [9, 10, 11]
+    assert len(parts["train"]) + len(parts["validation"]) == 9
+    changing = parted(split=pl.when(pl.col("t") > 3).then(pl.lit("test")).otherwise(pl.lit("train")))
+    with pytest.raises(BadInput, match="column 'split' changes within the series 'a': a series is in one part"):
+        long.arrange(changing, infer.infer(changing, ["label"], time="t", series="id"))
+
+
+def test_with_a_horizon_the_time_says_the_part():
+    schema = forecast(parted(), horizon=1)
+    assert (schema["split"].role, schema["split"].reason) == ("ignore", "the time says the part of a forecast")
+    assert schema.split.column is None
 
 
 # Windows ----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def infer(
             raise BadInput(f"{table.name}: --series and --horizon need --time: the column with the time of each step")
         if horizon is not None and horizon < 1:
             raise BadInput(f"--horizon {horizon}: expected the number of steps to forecast, at least 1")
-        return infer_long(table, targets, Long(time, series, horizon), group=group)
+        return infer_long(table, targets, Long(time, series, horizon), group=group, split=_split_column(table, targets))
     split = Split(column=_split_column(table, targets), group=group, time=time)
     fields = tuple(field for column in columns(table, targets) for field in _fields(column, split))
     fields = with_events(table, fields, TIME_NAMES)
@@ -72,7 +72,7 @@ def infer(
 
 def with_split(table: Table, schema: Schema) -> Schema:
     """A given schema, split by the column `split` where there is one of which it said nothing. Raises BadInput."""
-    if not schema.split.unsaid or schema.long is not None:
+    if not schema.split.unsaid or (schema.long is not None and schema.long.horizon is not None):
         return schema
     used = [name for field in (*schema.inputs, *schema.targets) for name in field.columns]
     return replace(schema, split=replace(schema.split, column=_split_column(table, used), unsaid=False))

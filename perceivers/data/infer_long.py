@@ -16,8 +16,12 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
 
 
-def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str | None = None) -> Schema:
-    """The schema of the series of a long table, or of forecasts where there is a horizon. Raises BadInput."""
+def infer_long(
+    table: Table, targets: Sequence[str], long: Long, *, group: str | None = None, split: str | None = None
+) -> Schema:
+    """The schema of the series of a long table, or of forecasts where there is a horizon. `split`: the column that says
+    the part of each series. Raises BadInput.
+    """
     for name in targets:
         if name not in table.frame.columns:
             raise BadInput(f"{table.name}: no target column {name!r}{nearest(name, table.frame.columns)}")
@@ -33,6 +37,11 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
         elif name == group:
             side = "a group is on one side" if long.horizon is None else "the time says the side"
             fields.append(Field(name, None, "ignore", (name,), reason=f"groups the series: {side}"))
+        elif name == split:
+            reason = (
+                "says train, validation or test" if long.horizon is None else "the time says the part of a forecast"
+            )
+            fields.append(Field(name, None, "ignore", (name,), reason=reason))
         elif name in targets and long.horizon is not None:
             fields.append(_forecast(table, name, long))
         elif cutting.changes(steps, name) is None or name in targets:
@@ -46,7 +55,7 @@ def infer_long(table: Table, targets: Sequence[str], long: Long, *, group: str |
     taken = {f.name for f in fields}
     fields += _events(table, channels, long, taken, repeated) if repeated else _channels(channels, long, taken)
     if long.horizon is None:
-        return Schema(tuple(fields), Split(group=group), long)
+        return Schema(tuple(fields), Split(column=split, group=group), long)
     return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
 
 

@@ -134,12 +134,10 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
     of_events = {name for f in schema.fields if f.modality == "events" for name in f.columns}
     columns = []
     for name in table.frame.columns:
-        if name == schema.long.time:
-            columns.append(pl.Series(name, [steps.times[s] for s in steps], dtype=pl.List(pl.Float64)))
-        elif name in listed:
-            values = steps.values(name)
-            lists = pl.Series(name, [values[s] for s in steps], dtype=pl.List(pl.Float64))
-            columns.append(lists.list.eval(pl.element().fill_nan(None)))
+        if name == schema.long.time or name in listed:
+            values = steps.times if name == schema.long.time else steps.values(name)
+            cells = pl.Series(values, nan_to_null=True)
+            columns.append(pl.Series(name, [cells[s] for s in steps], dtype=pl.List(pl.Float64)))
         elif name in of_events:
             columns.append(pl.Series(name, [steps.frame[name][s] for s in steps]))
         else:
@@ -151,13 +149,19 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
 
 def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
     """Raises BadInput where a column that is read once for a series changes within one. A target may be absent."""
-    for field in (*schema.inputs, *schema.targets):
-        for name in field.columns if field.modality not in ("series", "events") else ():
-            if name in steps.frame.columns and (place := changes(steps, name)) is not None:
-                series = None if schema.long is None else schema.long.series
-                which = f" {steps.frame[series][place]!r}" if series else ""
-                hint = f"to forecast it say --horizon; the {field.role} {field.name!r} must be one value a series"
-                raise BadInput(f"{table.name}: column {name!r} changes within the series{which}: {hint}")
+    once = {
+        name: f"to forecast it say --horizon; the {field.role} {field.name!r} must be one value a series"
+        for field in (*schema.inputs, *schema.targets)
+        if field.modality not in ("series", "events")
+        for name in field.columns
+    }
+    if schema.split.column is not None:
+        once[schema.split.column] = "a series is in one part: name the same in all of its rows, or rename the column"
+    for name, hint in once.items():
+        if name in steps.frame.columns and (place := changes(steps, name)) is not None:
+            series = None if schema.long is None else schema.long.series
+            which = f" {steps.frame[series][place]!r}" if series else ""
+            raise BadInput(f"{table.name}: column {name!r} changes within the series{which}: {hint}")
 
 
 def changes(steps: Steps, column: str) -> int | None:
