@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from perceivers.data import future, infer, long, sources, splits
+from perceivers.data.dates import find_times
 from perceivers.data.schema import Long, Schema
 from perceivers.errors import BadInput
 
@@ -289,13 +290,57 @@ def test_a_forecast_starts_after_each_series_last_value():
         (["2026-02-27", "2026-02-28"], ["2026-03-01", "2026-03-02"]),
         (["2026-02-28 22:00", "2026-02-28 23:00"], ["2026-03-01 00:00", "2026-03-01 01:00"]),
         (["2026-02-28T22:30:15", "2026-02-28T22:30:30"], ["2026-02-28T22:30:45", "2026-02-28T22:31:00"]),
+        (
+            ["2026-01-01T00:00:00+02:00", "2026-01-01T01:00:00+02:00"],
+            ["2026-01-01T02:00:00+02:00", "2026-01-01T03:00:00+02:00"],
+        ),
+        (["2026-01-01T00:00-0330", "2026-02-01T00:00-0330"], ["2026-03-01T00:00-0330", "2026-04-01T00:00-0330"]),
+        (["2026-01-01 23:00Z", "2026-01-01 23:30Z"], ["2026-01-02 00:00Z", "2026-01-02 00:30Z"]),
+        (["2026-01-01T00:00:00.25", "2026-01-01T00:00:00.50"], ["2026-01-01T00:00:00.75", "2026-01-01T00:00:01.00"]),
+        (
+            ["2026-01-01T00:00:59,998Z", "2026-01-01T00:00:59,999Z"],
+            ["2026-01-01T00:01:00,000Z", "2026-01-01T00:01:00,001Z"],
+        ),
+        (["2001-11", "2001-12"], ["2002-01", "2002-02"]),
         (["30.11.2026", "01.12.2026"], ["02.12.2026", "03.12.2026"]),
         ([dt.date(2026, 11, 30), dt.date(2026, 12, 7)], [dt.date(2026, 12, 14), dt.date(2026, 12, 21)]),
         ([dt.datetime(2026, 1, 1), dt.datetime(2027, 1, 1)], [dt.datetime(2028, 1, 1), dt.datetime(2029, 1, 1)]),
     ],
 )
 def test_times_go_on_as_they_were_written(cells, expected):
-    assert future.continued(pl.Series("t", cells), 2).to_list() == expected
+    times = pl.Series("t", cells)
+    assert future.continued(times, 2, find_times(times)).to_list() == expected
+
+
+def monthly(years=4, form="%d/%m/%Y"):
+    """A value on the first of each month."""
+    months = pl.date_range(pl.date(1990, 1, 1), pl.date(1989 + years, 12, 1), "1mo", eager=True)
+    return sources.read(pl.DataFrame({"t": months.dt.strftime(form), "x": np.arange(float(len(months)))}))
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m.%d.%Y"])
+def test_day_and_month_are_told_apart_by_steps_that_are_regular_and_stay_so(form):
+    schema = infer.infer(monthly(form=form), ["x"], time="t", horizon=2)
+    assert schema["t"].options == {"date": form}
+    assert schema["t"].reason == f"orders the steps of a series, read as {form}"
+    assert long.arrange(monthly(form=form), schema).views["x"][0][0] == 1
+    few = sources.read(monthly(form=form).frame[3:6])  # by themselves either order is regular
+    _, frame = future.future(few, schema)
+    assert frame["t"].to_list() == [dt.date(1990, month, 1).strftime(form) for month in (7, 8)]
+    written = few.frame.with_columns(pl.col("t").str.to_date(form).dt.strftime("%Y-%m-%d"))
+    assert future.future(sources.read(written), schema)[1]["t"].to_list() == ["1990-07-01", "1990-08-01"]
+
+
+def test_rows_ordered_by_time_are_split_by_the_order_that_is_regular():
+    schema = infer.infer(monthly(), ["x"], time="t")
+    assert schema["t"].options == {"date": "%d/%m/%Y"}
+    assert schema["t"].reason == "orders the rows, read as %d/%m/%Y: the last ones are test"
+
+
+def test_months_are_times():
+    data = monthly(form="%Y-%m")
+    schema = infer.infer(data, ["x"], time="t", horizon=2)
+    assert future.future(data, schema)[1]["t"].to_list() == ["1994-01", "1994-02"]
 
 
 @pytest.mark.parametrize("horizon", [None, 3])

@@ -4,6 +4,7 @@ Not concerned with what is done with them.
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import polars as pl
@@ -17,6 +18,7 @@ FORMS = {
     rf"\s*\d{{4}}(?P<separator>[./])\d{{1,2}}[./]\d{{1,2}}{CLOCK}\s*": ("%YS%mS%d",),
     rf"\s*\d{{1,2}}(?P<separator>[ -])[A-Za-z]{{3,9}}[ -]\d{{4}}{CLOCK}\s*": ("%dS%bS%Y", "%dS%BS%Y"),
     rf"\s*[A-Za-z]{{3,9}}(?P<separator> )\d{{1,2}}, \d{{4}}{CLOCK}\s*": ("%bS%d, %Y", "%BS%d, %Y"),
+    r"\s*[12]\d{3}(?P<separator>-)(0[1-9]|1[0-2])\s*": ("%YS%m",),  # the first of the month
 }
 DATE = "|".join([ISO, *(f"^{re.sub('[?]P<[a-z]+>', '', form)}$" for form in FORMS)])
 MOSTLY = 0.9
@@ -33,9 +35,27 @@ def find_dates(cells: pl.Series) -> bool | str:
     if cells.dtype != pl.String or not len(cells):
         return False
     for part in (cells.head(SAMPLE), cells):  # the first one spares columns of words the second
-        if not (found := _find(part)):
+        if not (found := next(_readings(part), False)):
             return False
     return found
+
+
+def find_times(cells: pl.Series, known: bool | str = False) -> bool | str:
+    """How the times of an axis are dates: as `known`, where all of `cells` (none missing) are written so; else as
+    `find_dates`, or, where day and month could be either, the other order if the steps are regular in that one alone.
+    """
+    if isinstance(known, str) and cells.dtype == pl.String and not to_seconds(cells, known).has_nulls():
+        return known
+    if not isinstance(found := find_dates(cells), str):
+        return found
+    regular = [how for how in _readings(cells) if _is_regular(to_seconds(cells, how))]
+    return regular[0] if len(regular) == 1 else found
+
+
+def _is_regular(seconds: pl.Series) -> bool:
+    """Whether times are equally far apart, or all on the same day of a month."""
+    times = (seconds.unique().sort() * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
+    return len(times) > 2 and 1 in (times.diff().drop_nulls().n_unique(), times.dt.day().n_unique())
 
 
 def unlike_dates(cells: pl.Series) -> tuple[str, str] | None:
@@ -44,7 +64,7 @@ def unlike_dates(cells: pl.Series) -> tuple[str, str] | None:
     if cells.dtype != pl.String or not len(cells) or head.str.contains(DATE).sum() < MOSTLY * len(head):
         return None
     first = cells.filter(cells.str.contains(DATE))[0]
-    how = _find(pl.Series([first]))
+    how = next(_readings(pl.Series([first])), False)
     other = cells.filter(to_seconds(cells, how).is_null()) if how else cells.filter(cells != first)
     return (first, other[0]) if len(other) else None
 
@@ -55,23 +75,28 @@ def to_seconds(cells: pl.Series, date: bool | str) -> pl.Series:
         return cells.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
     if cells.dtype != pl.String:
         return cells.cast(pl.Float64, strict=False).fill_nan(None)
+    if isinstance(date, str) and "%d" not in date:
+        cells, date = cells.str.strip_chars() + "-01", f"{date}-%d"
     if isinstance(date, str):
         return cells.str.strip_chars().str.to_datetime(date, strict=False, time_unit="us").dt.epoch("us") / 1e6
     return pl.Series(cells.name, [_iso_seconds(cell) for cell in cells], dtype=pl.Float64)
 
 
-def _find(cells: pl.Series) -> bool | str:
+def _readings(cells: pl.Series) -> Iterator[bool | str]:
+    """Each way to read all of `cells` as dates, the usual one first."""
     if cells.str.contains(ISO).all():
-        return all(_iso_seconds(cell) is not None for cell in cells.head(SAMPLE))
+        if all(_iso_seconds(cell) is not None for cell in cells.head(SAMPLE)):
+            yield True
+        return
     for form, orders in FORMS.items():
         if not (first := re.fullmatch(form, cells[0])):
             continue
-        clock = " %H:%M:%S" if first["seconds"] else " %H:%M" if first["time"] else ""
+        parts = first.groupdict()
+        clock = " %H:%M:%S" if parts.get("seconds") else " %H:%M" if parts.get("time") else ""
         for order in orders:
             how = order.replace("S", first["separator"]) + clock
             if not to_seconds(cells, how).has_nulls() and cells.str.contains(r"\b\d{4}\b").all():
-                return how
-    return False
+                yield how
 
 
 def _iso_seconds(cell: str | None) -> float | None:

@@ -3,13 +3,15 @@
 Not concerned with the answers.
 """
 
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from perceivers.data.dates import find_dates, to_seconds
+from perceivers.data.dates import find_times, to_seconds
 from perceivers.data.long import Steps, Windows, of_windows, sort
 from perceivers.data.schema import Long, Schema
 from perceivers.data.sources import Table
@@ -17,6 +19,7 @@ from perceivers.data.splits import PARTS
 from perceivers.errors import BadInput
 
 MONTHS = 12
+CLOCK = re.compile(r".\d{2}:\d{2}(?P<seconds>:\d{2})?((?P<point>[.,])(?P<digits>\d+))?(?P<zone>Z|[+-].*)?")
 
 
 def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
@@ -30,7 +33,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     assert long.horizon is not None
     for name in {field.columns[-1] for field in schema.targets} - set(table.frame.columns):
         table = Table(table.frame.with_columns(pl.lit(None, pl.Float64).alias(name)), table.name, table.root)
-    steps = sort(table, long)
+    steps = sort(table, long, date=schema.date(long.time))
     series, origins = _last(steps, [field.columns[-1] for field in schema.targets])
     if not len(series):
         names = ", ".join(repr(field.columns[-1]) for field in schema.targets)
@@ -38,7 +41,8 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     first = np.maximum(steps.starts[series], origins + 1 - (long.read or 1))
     windows = Windows(series, first, origins, np.full(len(series), PARTS.index("test")))
     _check_known(table, steps, schema, windows)
-    times = [_times(steps, long, i, o) for i, o in zip(series, origins, strict=True)]
+    date = find_times(steps.frame[long.time], schema.date(long.time))
+    times = [_times(steps, long, i, o, date) for i, o in zip(series, origins, strict=True)]
     columns = [pl.concat(times).alias(long.time)]
     if long.series is not None:
         names = steps.frame[long.series].gather(origins)
@@ -69,22 +73,24 @@ def _check_known(table: Table, steps: Steps, schema: Schema, windows: Windows) -
                 )
 
 
-def _times(steps: Steps, long: Long, series: int, origin: int) -> pl.Series:
+def _times(steps: Steps, long: Long, series: int, origin: int, date: bool | str) -> pl.Series:
     """The H times after a step: those of the rows that follow, then at the usual distance, in the column's own type."""
     horizon = long.horizon or 0
     rows = steps.frame[long.time][origin + 1 : min(origin + 1 + horizon, int(steps.starts[series + 1]))]
     past = steps.frame[long.time][int(steps.starts[series]) : origin + 1 + len(rows)]
-    return pl.concat([rows, continued(past, horizon - len(rows))]) if len(rows) < horizon else rows
+    return pl.concat([rows, continued(past, horizon - len(rows), date)]) if len(rows) < horizon else rows
 
 
-def continued(cells: pl.Series, count: int) -> pl.Series:
-    """`count` more times after `cells`: by months where all lie on the same day of a month, else by the usual gap."""
-    date = find_dates(cells)
+def continued(cells: pl.Series, count: int, date: bool | str) -> pl.Series:
+    """`count` more times after `cells`, which `find_times` reads so: by months where all lie on the same day of a month,
+    else by the usual gap.
+    """
     if date is False:
         values = cells.cast(pl.Float64).to_numpy()
         step = float(np.median(np.diff(values))) if len(values) > 1 else 1.0
         return pl.Series(cells.name, values[-1] + step * np.arange(1, count + 1)).cast(cells.dtype)
-    moments = (to_seconds(cells, date) * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us"))
+    last = cells[-1].strip() if cells.dtype == pl.String and date is True else None
+    moments = ((to_seconds(cells, date) + _offset(last)) * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us"))
     months = _months(moments)
     if months:
         dates = [moments[-1:].dt.offset_by(f"{months * i}mo") for i in range(1, count + 1)]
@@ -94,7 +100,9 @@ def continued(cells: pl.Series, count: int) -> pl.Series:
         gaps = moments.diff().drop_nulls()
         step: Any = gaps.median() if len(gaps) else pl.Series([86_400_000_000]).cast(pl.Duration("us"))[0]
         found = pl.Series([moments[-1] + step * i for i in range(1, count + 1)], dtype=pl.Datetime("us"))
-    return _written(found, cells, date).alias(cells.name)
+    if last is not None:
+        return _written(found, last).alias(cells.name)
+    return (found.dt.strftime(date) if isinstance(date, str) else found.cast(cells.dtype)).alias(cells.name)
 
 
 def _months(moments: pl.Series) -> int:
@@ -106,12 +114,17 @@ def _months(moments: pl.Series) -> int:
     return int(np.median(number.diff().drop_nulls().to_numpy()))
 
 
-def _written(moments: pl.Series, cells: pl.Series, date: bool | str) -> pl.Series:
-    if cells.dtype != pl.String:
-        return moments.cast(cells.dtype)
-    if isinstance(date, str):
-        return moments.dt.strftime(date)
-    last = cells[-1].strip()
-    if len(last) <= len("2026-11-23"):
+def _offset(last: str | None) -> float:
+    """By how many seconds the clock of a time of ISO 8601 is ahead of UTC; 0 where it does not say."""
+    offset = None if last is None else datetime.fromisoformat(last).utcoffset()
+    return 0.0 if offset is None else offset.total_seconds()
+
+
+def _written(moments: pl.Series, last: str) -> pl.Series:
+    """Moments by the clock of `last`, a time of ISO 8601, written as that is: as exact, and with its offset."""
+    if (found := CLOCK.fullmatch(last[10:])) is None:
         return moments.dt.strftime("%Y-%m-%d")
-    return moments.dt.strftime(f"%Y-%m-%d{last[10]}%H:%M" + (":%S" if len(last) > len("2026-11-23T08:00") else ""))
+    texts = moments.dt.strftime(f"%Y-%m-%d{last[10]}%H:%M{'' if found['seconds'] is None else ':%S'}")
+    if found["point"]:
+        texts += found["point"] + moments.dt.strftime("%6f").str.head(len(found["digits"]))
+    return texts + (found["zone"] or "")

@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.checks import check, check_rows, check_target, likely_targets, warnings
-from perceivers.data.dates import find_dates
+from perceivers.data.dates import find_times
 from perceivers.data.file_kinds import TIME_NAMES
 from perceivers.data.folders import SPLITS
 from perceivers.data.infer_events import with_events
 from perceivers.data.infer_given import property_of, with_given
 from perceivers.data.infer_long import infer_long
-from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_column
+from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_as, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
@@ -207,10 +207,11 @@ def _of_split(column: Column, split: Split) -> Field:
             else "groups the rows: a group is on one side"
         )
         return Field(column.name, None, "ignore", (column.name,), reason=reason)
-    date = find_dates(column.cells)
+    date = find_times(column.cells)
     if not date and not column.cells.dtype.is_numeric():
         raise BadInput(f"time column {column.name!r}: expected numbers or dates, got {column.cells[0]!r}")
-    reading = Reading("number", {"date": date} if date else {}, "orders the rows: the last ones are test")
+    reason = f"orders the rows{read_as(date)}: the last ones are test"
+    reading = Reading("number", {"date": date} if date else {}, reason)
     return _as_field(column, reading, "ignore")
 
 

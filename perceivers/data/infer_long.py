@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from perceivers.data import long as cutting
-from perceivers.data.dates import find_dates
+from perceivers.data.dates import find_times
 from perceivers.data.infer_events import NAMES, layout
-from perceivers.data.rules import Column, counter, present, read_column
+from perceivers.data.rules import Column, counter, present, read_as, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
@@ -62,8 +62,9 @@ def infer_long(
 def _axis(table: Table, name: str, long: Long) -> Field:
     if name == long.series:
         return Field(name, None, "ignore", (name,), reason="tells the series apart")
-    date = find_dates(table.frame[name].drop_nulls())
-    return Field(name, "number", "ignore", (name,), {"date": date} if date else {}, "orders the steps of a series")
+    date = find_times(table.frame[name].drop_nulls())
+    reason = f"orders the steps of a series{read_as(date)}"
+    return Field(name, "number", "ignore", (name,), {"date": date} if date else {}, reason)
 
 
 def _forecast(table: Table, name: str, long: Long) -> Field:

@@ -12,7 +12,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from perceivers import recipe
-from perceivers.data.dates import find_dates, to_seconds
+from perceivers.data.dates import find_times, to_seconds
 from perceivers.data.schema import Field, Long, Schema
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS, by_first
@@ -50,9 +50,11 @@ class Windows:
     part: Int[np.ndarray, " w"]  # index in PARTS
 
 
-def sort(table: Table, long: Long, *, again: bool = False) -> Steps:
-    """The steps of every series in order. Raises BadInput where a time is missing, none, or, unless `again`, twice."""
-    cells, times, codes = _axes(table, long)
+def sort(table: Table, long: Long, *, date: bool | str = False, again: bool = False) -> Steps:
+    """The steps of every series in order. `date`: how the times were written in train. Raises BadInput where a time is
+    missing, none, or, unless `again`, twice.
+    """
+    cells, times, codes = _axes(table, long, date)
     order = np.lexsort((times, codes))
     times, codes = times[order], codes[order]
     if not again and (rows := _twice(times, codes, order)):
@@ -80,19 +82,21 @@ def _unordered(frame: pl.DataFrame, long: Long, starts: np.ndarray, places: np.n
 
 def repeated(table: Table, long: Long) -> tuple[int, int] | None:
     """Two rows, from 1, of one series that have the same time; None where there are none. Raises BadInput."""
-    _, times, codes = _axes(table, long)
+    _, times, codes = _axes(table, long, False)
     order = np.lexsort((times, codes))
     return _twice(times[order], codes[order], order)
 
 
-def _axes(table: Table, long: Long) -> tuple[pl.Series, Float[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+def _axes(
+    table: Table, long: Long, date: bool | str
+) -> tuple[pl.Series, Float[np.ndarray, " t"], Int[np.ndarray, " t"]]:
     """The times as they stand, as seconds or numbers, and a number for the series of each row. Raises BadInput."""
     frame, known = table.frame, table.frame.columns
     for what, name in (("time", long.time), ("series", long.series)):
         if name is not None and name not in known:
             raise BadInput(f"{table.name}: no {what} column {name!r}{nearest(name, known)}")
     cells = frame[long.time]
-    seconds = to_seconds(cells, find_dates(cells.drop_nulls()))
+    seconds = to_seconds(cells, find_times(cells.drop_nulls(), date))
     if seconds.has_nulls():
         row = int(seconds.is_null().arg_true()[0])
         raise BadInput(f"{table.name}, row {row + 1}: {long.time!r} is no time: {cells[row]!r}: leave the row out")
@@ -120,7 +124,8 @@ def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:
     """
     if schema.long is None:
         return table
-    steps = sort(table, schema.long, again=any(field.modality == "events" for field in schema.fields))
+    events = any(field.modality == "events" for field in schema.fields)
+    steps = sort(table, schema.long, date=schema.date(schema.long.time), again=events)
     if schema.long.horizon is None:
         return of_series(table, steps, schema)
     windows = cut(table, steps, schema) if split else cut_all(table, steps, schema)
@@ -181,7 +186,7 @@ def fitted(table: Table, schema: Schema) -> Schema:
     if long is None or long.horizon is None:
         return schema
     if long.read is None:
-        steps = sort(table, long)
+        steps = sort(table, long, date=schema.date(long.time))
         boundary = boundaries(table, steps.times, schema)[0]
         longest = max(int((steps.times[s] < boundary).sum()) for s in steps)
         read = int(np.clip(longest // 2, min(recipe.FORECAST_LEAST_READ, 4 * long.horizon), recipe.FORECAST_MOST_READ))

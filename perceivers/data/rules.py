@@ -190,7 +190,12 @@ def _dates(column: Column) -> Reading | None:
         unlike = unlike_dates(column.cells)
         reason = "dates, but not all in one form: {!r:.30} and {!r:.30}; write them alike, such as 2026-11-23"
         return Reading(None, {}, reason.format(*unlike)) if unlike else None
-    return Reading("number", {"date": how}, "dates" if how is True else f"dates, read as {how}")
+    return Reading("number", {"date": how}, f"dates{read_as(how)}")
+
+
+def read_as(date: bool | str) -> str:
+    """How dates are read, where it is not the usual one: the end of a reason."""
+    return f", read as {date}" if isinstance(date, str) else ""
 
 
 def _long_text(column: Column) -> Reading | None:

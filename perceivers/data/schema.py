@@ -93,6 +93,10 @@ class Schema:
     def __getitem__(self, name: str) -> Field:
         return next(f for f in self.fields if f.name == name)
 
+    def date(self, column: str) -> bool | str:
+        """How a column's dates are written, as one of the fields says it; else False."""
+        return next((f.options["date"] for f in self.fields if column in f.columns and f.options.get("date")), False)
+
     def with_inputs(self, inputs: Sequence[Field]) -> "Schema":
         """The schema with other inputs, which come first."""
         return replace(self, fields=(*inputs, *(f for f in self.fields if f.role != "input")))

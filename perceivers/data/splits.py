@@ -14,7 +14,7 @@ from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from perceivers.data.dates import find_dates, to_seconds
+from perceivers.data.dates import find_times, to_seconds
 from perceivers.data.folders import SPLITS
 from perceivers.data.randomness import uniform
 from perceivers.data.rules import present
@@ -103,7 +103,7 @@ def _by_time(table: Table, schema: Schema, rows: Rows, fractions: tuple[float, f
     name = str(schema.split.time)
     cells = table.frame[name].gather(rows)
     known = present(cells)
-    seconds = to_seconds(cells, _date_option(schema, name) or find_dates(known))
+    seconds = to_seconds(cells, schema.date(name) or find_times(known))
     if seconds.has_nulls():
         row = int(rows[seconds.is_null().arg_true()[0]])
         raise BadInput(f"{table.name}, row {row + 1}: {name!r} is no time: {table.frame[name][row]!r}")
@@ -236,10 +236,6 @@ def by_first(values: np.ndarray) -> np.ndarray:
     """0, 1 … in the order in which the values come first."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
-
-
-def _date_option(schema: Schema, column: str) -> bool | str:
-    return next((f.options["date"] for f in schema.fields if column in f.columns and f.options.get("date")), False)
 
 
 def _fingerprints(table: Table, schema: Schema, rows: Rows) -> np.ndarray:

@@ -89,7 +89,7 @@ def whole(goals: Float[np.ndarray, "n t c"]) -> tuple[Bool[np.ndarray, " n"], Fl
     """The rows in which every step has a value, and the values; where there are none, the rows in which every channel
     has one, and the values `filled`.
     """
-    there: np.ndarray = ~np.isnan(goals)
+    there: Any = ~np.isnan(goals)
     if (rows := there.all((1, 2))).any():
         return rows, goals
     return there.any(1).all(1), np.stack([filled(row) for row in goals])
