@@ -185,6 +185,8 @@ def _npy(array, **options):
         (np.ones((3, 4, 2), complex), "complex128 came, expected real numbers: give the parts as two channels"),
         (np.array([[["a", "b"]]]), "an array of type <U1 came, expected numbers"),
         (np.full((3, 4, 2), np.inf), "infinity came"),
+        (f"[[[1{'0' * 400}]]]", "what is no number"),
+        (f"[[[1{'0' * 5000}]]]", "expected lists such as"),
         (np.array([[[1, "x"]]], object), "what is no number"),
         ([[[1, 2], [3]]], "lists of different lengths came"),
         ("[[[1, 2", "expected lists such as .* `files: true`"),

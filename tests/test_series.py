@@ -121,6 +121,10 @@ def test_times_that_cannot_be_are_refused(cell, message):
         ([[[1]]], "rank 3"),
         (3.5, "expected a list of numbers"),
         ("[1, 2", "expected a list such as"),
+        (f"[1{'0' * 400}]", "expected numbers below 1e308"),
+        (f"[[1{'0' * 400}], [1, 2]]", "expected numbers"),
+        (f"[1{'0' * 5000}]", "expected a list such as"),
+        ("[" * 100_000 + "]" * 100_000, "expected a list such as"),
     ],
 )
 def test_what_is_no_series_is_refused_with_what_was_expected(cell, message):

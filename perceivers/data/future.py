@@ -82,7 +82,7 @@ def _times(steps: Steps, long: Long, series: int, origin: int, date: bool | str)
 
 
 def continued(cells: pl.Series, count: int, date: bool | str) -> pl.Series:
-    """`count` more times after `cells`, which `find_times` reads so: by months where all lie on the same day of a month,
+    """`count` more times after `cells`, dates as `find_times` says: by months where all lie on the same day of a month,
     else by the usual gap.
     """
     if date is False:

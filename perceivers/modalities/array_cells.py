@@ -64,7 +64,7 @@ def _of_lists(cell: Any) -> np.ndarray:
     try:
         array = np.asarray(cell)
         return array.astype(np.float64) if array.dtype == object else array
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         unlike = "lists of different lengths came, or what is no number: expected lists of lists of numbers, those of"
         raise Unreadable(f"{unlike} one axis equally long: {str(cell)[:40]}") from error
 
@@ -72,7 +72,7 @@ def _of_lists(cell: Any) -> np.ndarray:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         mend = "`files: true` in the schema reads names of files"
         raise Unreadable(f"{text[:60]!r} came, expected lists such as [[1, 2], [3, null]]; {mend}") from error
 

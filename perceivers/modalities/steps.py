@@ -35,6 +35,8 @@ def as_array(cell: Any) -> Float[np.ndarray, "..."] | None:
         raise Unreadable(f"{str(cell)[:60]} came, expected a list of numbers, or a list of such lists")
     try:
         array = np.array(cell, dtype=np.float64)
+    except OverflowError as error:
+        raise Unreadable(f"{str(cell)[:60]} came, expected numbers below 1e308") from error
     except (ValueError, TypeError):
         array = _filled(cell)
     return _checked(array)
@@ -44,7 +46,7 @@ def _filled(cell: Any) -> Float[np.ndarray, "k t"]:
     """Channels of different lengths, side by side."""
     try:
         channels = [np.array(channel, dtype=np.float64).reshape(-1) for channel in cell]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise Unreadable(f"{str(cell)[:60]} came, expected numbers, and nothing (null) where one is missing") from error
     longest = max(len(channel) for channel in channels)
     return np.stack([np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels])
@@ -129,7 +131,7 @@ def _checked(array: np.ndarray) -> np.ndarray:
 def _parse(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"{text[:60]!r} came, expected a list such as [0.5, null, 2]") from error
 
 
