@@ -8,6 +8,8 @@ from perceivers.errors import BadInput
 
 HEADER = "# a comment\n@problemName X\n@timeStamps false\n@univariate true\n@classLabel true a b\n@data\n"
 
+STAMPED = HEADER.replace("@timeStamps false", "@timeStamps true")
+
 
 def write(folder, name, text):
     folder.mkdir(exist_ok=True)
@@ -21,6 +23,10 @@ def test_one_channel_with_missing_values_and_uneven_lengths(tmp_path):
     frame = ts.read_ts(path)
     assert frame["series"].to_list() == [[1.0, 2.5, None], [-30.0], [], [4.0, None, 6.0, 7.0]]
     assert frame["class"].to_list() == ["a", "b", "a", None]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    assert ts.read_ts(write(tmp_path, "x.ts", "\ufeff" + HEADER + "1,2:a\n"))["series"].to_list() == [[1.0, 2.0]]
 
 
 def test_channels_are_lists_of_lists_even_where_one_case_has_several(tmp_path):
@@ -44,7 +50,7 @@ def test_labels_that_look_like_numbers_are_classes(tmp_path):
 
 
 def test_time_stamps_are_read_and_channels_share_one_axis(tmp_path):
-    header = HEADER.replace("@timeStamps false", "@timeStamps true")
+    header = STAMPED
     dates = "(2007-01-01 00:00:00,2.5),(2007-01-01 00:01:00,?):a\n"
     frame = ts.read_ts(write(tmp_path, "x.ts", header + dates + "(0,1),(5,2):b\n"))
     assert frame["time"].to_list() == [[1167609600.0, 1167609660.0], [0.0, 5.0]]
@@ -90,8 +96,10 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path):
         (HEADER, "no case after @data"),
         (HEADER + "1,2:a\n1,x:b\n", "line 8: 'x' is no number"),
         (HEADER + "1,2:c\n", "line 7: class 'c' is none of @classLabel: a, b"),
-        (HEADER.replace("@timeStamps false", "@timeStamps true") + "1,2:a\n", r"expected \(time,value\)"),
-        (HEADER.replace("@timeStamps false", "@timeStamps true") + "(noon,2):a\n", "'noon': expected numbers or times"),
+        (STAMPED + "1,2:a\n", r"expected \(time,value\)"),
+        (STAMPED + "(0,1),junk,(2,3):a\n", r"line 7: 'junk': expected \(time,value\)"),
+        (STAMPED + "(0,1),(2,3),(0.0,4):a\n", "line 7: time '0.0' is there twice in a channel: keep one"),
+        (STAMPED + "(noon,2):a\n", "'noon': expected numbers or times"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path, text, message):

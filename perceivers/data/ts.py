@@ -63,7 +63,7 @@ def read_ts(path: Path) -> pl.DataFrame:
     time stamps) and `class` (a string, or a number for regression). Raises BadInput with the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
     header, first = _header(path, lines)
@@ -113,12 +113,14 @@ def _stamped_case(where: str, line: str, header: Header) -> dict[str, object]:
     channels, label = _parts([pair.replace("\0", ":") for pair in pairs], header)
     found = []
     for channel in channels:
-        steps = PAIRED.findall(channel)
-        if not steps:
-            raise BadInput(f"{where}: {channel[:40]!r}: expected (time,value),(time,value) …")
-        found.append(
-            dict(zip(_times(where, [t for t, _ in steps]), _values(where, [v for _, v in steps]), strict=True))
-        )
+        steps, rest = PAIRED.findall(channel), PAIRED.sub("", channel).strip(", \t")
+        if rest or not steps:
+            raise BadInput(f"{where}: {rest[:40]!r}: expected (time,value),(time,value) …")
+        times = _times(where, [time for time, _ in steps])
+        if len(set(times)) < len(times):
+            again = next(time for i, (time, _) in enumerate(steps) if times[i] in times[:i])
+            raise BadInput(f"{where}: time {again!r} is there twice in a channel: keep one of them")
+        found.append(dict(zip(times, _values(where, [value for _, value in steps]), strict=True)))
     times = sorted(set().union(*found))
     series = [[channel.get(time) for time in times] for channel in found]
     return {"series": series, "time": times, **_label(where, label, header)}
