@@ -96,6 +96,14 @@ def test_times_are_positions_in_usual_steps():
     assert again == field  # what is known is kept
 
 
+@pytest.mark.parametrize("empty", [None, []])
+def test_of_several_columns_one_may_be_missing(empty):
+    field = fitted([([1, 2], [3, 4]), ([5, 6], [7, 9])], columns=("x", "y"))
+    found = modality(field).read(field, ([1, 2, 4], empty))
+    np.testing.assert_array_equal(found, [[0, 1, np.nan], [1, 2, np.nan], [2, 4, np.nan]])
+    assert modality(field).read(field, (empty, None)) is None
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

@@ -166,17 +166,22 @@ class Series(Modality):
         return np.column_stack([since, values])
 
     def _columns(self, field: Any, cell: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The times, where a column has them, and the values (t k) of the others; None where all are missing."""
+        """The times, where a column has them, and the values (t k) of the others, NaN where a column is missing; None
+        where all are.
+        """
         of_column = dict(zip(field.columns, cell if len(field.columns) > 1 else (cell,), strict=True))
         times = steps.as_times(of_column.pop(field.options["time"])) if field.options["time"] else None
-        arrays = [array for one in of_column.values() if (array := steps.as_array(one)) is not None]
-        if not arrays or len(arrays) < len(of_column):
+        arrays = {name: steps.as_array(one) for name, one in of_column.items()}
+        found = {name: a for name, a in arrays.items() if a is not None and a.size}
+        if not found:
             return times, None
-        shaped = [a[:, None] if a.ndim == 1 else a if field.options["steps_first"] else a.T for a in arrays]
-        if len({len(a) for a in shaped}) > 1:
-            lengths = ", ".join(f"{len(a)} in {name}" for name, a in zip(of_column, shaped, strict=True))
+        first = field.options["steps_first"]
+        shaped = {name: a[:, None] if a.ndim == 1 else a if first else a.T for name, a in found.items()}
+        if len({len(a) for a in shaped.values()}) > 1:
+            lengths = ", ".join(f"{len(a)} in {name}" for name, a in shaped.items())
             raise Unreadable(f"columns of different lengths came: {lengths}")
-        return times, np.concatenate(shaped, axis=1)
+        missing = np.full((len(next(iter(shaped.values()))), 1), np.nan)
+        return times, np.concatenate([shaped.get(name, missing) for name in of_column], axis=1)
 
     def mismatch(self, field: Any, example: Any, examples: Mapping[str, Any]) -> str | None:
         """Of a target whose times are asked: values after the last of them."""
