@@ -1,6 +1,7 @@
 """Series as targets: forecasts of long tables, and lists that follow lists."""
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -223,6 +224,15 @@ def test_what_has_a_closed_form_may_be_kept_as_it_is(tmp_path):
     assert first["validation_loss"] < min(row["validation_loss"] for row in later)
     kept = load_model(out)
     assert kept.targets[0].head.weight.abs().max() == 0  # as it began
+
+
+def test_without_rows_of_validation_no_step_is_the_best(tmp_path):
+    waves = pl.DataFrame({"time": np.arange(700.0), "level": np.sin(np.arange(700.0) / 3)})
+    schema = pv.inspect(waves, "level", time="time", horizon=5)
+    schema = replace(schema, split=replace(schema.split, fractions=(0.85, 0.0, 0.15)))
+    out = train(waves, schema=schema, config=Config(steps=3), out=tmp_path / "run")
+    assert all(row["validation_loss"] is None for row in read_metrics(out / "metrics.csv"))
+    assert load_model(out).targets[0].head.weight.abs().max() > 0
 
 
 def test_missing_values_of_a_past_are_filled_from_both_sides():

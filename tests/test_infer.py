@@ -1,4 +1,5 @@
 import datetime
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -130,6 +131,20 @@ def test_lists_in_lists_are_series_and_deeper_ones_arrays(write):
 def test_the_sizes_of_nested_lists_are_shown_also_where_they_differ():
     data = table(a=[[[[0.5, x]], [[1.0]], []] for x in range(N)])
     assert "e.g. 3 × 1 × 2 " in describe(data, infer(data))
+
+
+def test_a_derived_field_has_a_name_of_its_own():
+    words = [f"the {i} th of many words" for i in range(N)]
+    schema = infer(table(**{"story": words, "story.masked": RNG.normal(size=N)}), ["story"])
+    assert schema["story.masked.2"].modality == "masked"
+    assert schema["story.masked"].modality != "masked"
+
+
+def test_two_fields_of_one_name_are_refused():
+    data = table(x=range(N), y=range(N))
+    schema = infer(data, ["y"])
+    with pytest.raises(BadInput, match="two fields are named 'x': rename the column"):
+        check(data, replace(schema, fields=(*schema.fields, schema["x"])))
 
 
 # Dates ------------------------------------------------------------------------------------------------------------

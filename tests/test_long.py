@@ -10,6 +10,7 @@ import pytest
 
 from perceivers.data import future, infer, long, sources, splits
 from perceivers.data.dates import find_times
+from perceivers.data.loading import with_value
 from perceivers.data.schema import Long, Schema
 from perceivers.errors import BadInput
 
@@ -199,6 +200,44 @@ def test_a_horizon_longer_than_the_past_is_refused_with_what_would_do(horizon):
     with pytest.raises(BadInput, match=rf"a horizon of {horizon} is too long for 40 times: .* horizon of at most 13"):
         forecast(table((40, 40)), horizon)
     assert forecast(table((40, 40)), 13).long.horizon == 13
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_where_no_horizon_fits_it_is_said_how_many_times_are_needed(times):
+    with pytest.raises(BadInput, match=rf"too long for {times} times: .*; give 4 times or more$"):
+        forecast(table((times, times)), 1)
+
+
+def test_validation_may_be_left_out():
+    schema = forecast(table((60,)))
+    shares = replace(schema, split=replace(schema.split, fractions=(0.85, 0.0, 0.15)))
+    parts = long.arrange(table((60,)), shares).parts
+    assert len(parts["train"]) == 51 - 3
+    assert not len(parts["validation"])
+    with pytest.raises(BadInput, match="a horizon of at most 19"):
+        long.arrange(table((40,)), replace(shares, long=replace(shares.long, horizon=20)))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_window_whose_origin_has_no_value_has_a_target(missing):
+    data = table((60,), x=pl.when(pl.col("t") % 5 == 2).then(missing).otherwise(pl.col("x")))
+    found = long.arrange(data, forecast(data))
+    assert with_value(found, forecast(data).targets).all()
+
+
+def test_the_past_has_a_name_of_its_own():
+    data = table((60,)).frame.with_columns((pl.col("x") * 2).alias("x.past"))
+    schema = forecast(sources.read(data))
+    assert schema["x"].options["past"] == "x.past.2"
+    assert schema["x.past"].columns == ("t", "x.past")
+    assert Schema.from_dict(schema.to_dict(), "here") == schema
+
+
+def test_one_doubled_time_makes_events_and_is_told():
+    frame = table((8, 8), label=pl.col("id")).frame
+    data = sources.read(pl.concat([frame, frame[3:4]]))
+    notes = long.arrange(data, infer.infer(data, ["label"], time="t", series="id")).notes
+    assert notes[0] == "rows 4 and 17 have the same time, so each row is read as an event; for steps keep one of them"
 
 
 def test_doubled_and_missing_times_are_named():

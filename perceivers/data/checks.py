@@ -38,6 +38,9 @@ def likely_targets(table: Table, schema: Schema) -> list[str]:
 
 def check(table: Table, schema: Schema) -> None:
     """Raises BadInput where the schema cannot be used with the table, or has no inputs or targets."""
+    names = [field.name for field in schema.fields]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"{table.name}: two fields are named {twice[0]!r}: rename the column")
     known = dict.fromkeys(table.frame.columns)
     for field in (*schema.targets, *schema.inputs):
         for name in field.columns:

@@ -19,7 +19,7 @@ from perceivers.data.infer_events import with_events
 from perceivers.data.infer_given import property_of, with_given
 from perceivers.data.infer_long import infer_long
 from perceivers.data.rules import LONG_WORDS, SAMPLE_CELLS, Column, Reading, columns, present, read_as, read_column
-from perceivers.data.schema import Field, Long, Schema, Split
+from perceivers.data.schema import Field, Long, Schema, Split, free
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
 from perceivers.terminal import counted, natural, printable
@@ -149,7 +149,7 @@ def _with_masked(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     for field in fields:
         if field.modality == "text" and field.role == "target" and _words(table.frame[field.columns[0]]) > LONG_WORDS:
             source = Field(
-                f"{field.name}.masked",
+                free(f"{field.name}.masked", fields),
                 "masked",
                 "input",
                 field.columns,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from perceivers import recipe
 from perceivers.data.dates import find_times, to_seconds
-from perceivers.data.schema import Field, Long, Schema
+from perceivers.data.schema import Field, Long, Schema, free
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS, by_first
 from perceivers.errors import BadInput, nearest
@@ -30,7 +30,7 @@ class Steps:
     frame: pl.DataFrame
     times: Float[np.ndarray, " t"]
     starts: Int[np.ndarray, " n"]
-    note: str | None
+    notes: tuple[str, ...]
 
     def __iter__(self) -> Iterator[slice]:
         return (slice(a, b) for a, b in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True))
@@ -57,14 +57,19 @@ def sort(table: Table, long: Long, *, date: bool | str = False, again: bool = Fa
     cells, times, codes = _axes(table, long, date)
     order = np.lexsort((times, codes))
     times, codes = times[order], codes[order]
-    if not again and (rows := _twice(times, codes, order)):
+    notes = []
+    if rows := _twice(times, codes, order):
         hint = "keep one of them" + ("" if long.series else ", or say which column tells series apart with --series")
         a, b = rows
-        raise BadInput(f"{table.name}, rows {a} and {b}: time {cells[a - 1]!r} is there twice: {hint}")
+        if not again:
+            raise BadInput(f"{table.name}, rows {a} and {b}: time {cells[a - 1]!r} is there twice: {hint}")
+        notes.append(f"rows {a} and {b} have the same time, so each row is read as an event; for steps {hint}")
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
     back = (np.diff(order) < 0) & (np.diff(codes) == 0)
     frame, starts = table.frame[order], np.append(starts, len(codes))
-    return Steps(frame, times, starts, _unordered(frame, long, starts, np.flatnonzero(back)) if back.any() else None)
+    if back.any():
+        notes.append(_unordered(frame, long, starts, np.flatnonzero(back)))
+    return Steps(frame, times, starts, tuple(notes))
 
 
 def _unordered(frame: pl.DataFrame, long: Long, starts: np.ndarray, places: np.ndarray) -> str:
@@ -148,8 +153,7 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
         else:
             columns.append(steps.frame[name].gather(steps.starts[:-1]))
     _check_constant(table, steps, schema)
-    notes = (*table.notes, steps.note) if steps.note else table.notes
-    return replace(table, frame=pl.DataFrame(columns), notes=notes)
+    return replace(table, frame=pl.DataFrame(columns), notes=(*table.notes, *steps.notes))
 
 
 def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
@@ -194,7 +198,8 @@ def fitted(table: Table, schema: Schema) -> Schema:
     fields = []
     for field in schema.fields:
         if field.modality == "series" and field.role == "target" and field.options.get("past") is None:
-            fields += [field.with_options(past=field.name + PAST, horizon=long.horizon), _past(field, long)]
+            past = _past(field, long, free(field.name + PAST, schema.fields))
+            fields += [field.with_options(past=past.name, horizon=long.horizon), past]
         elif field.modality == "series" and field.options.get("known"):
             fields.append(field.with_options(horizon=long.horizon))
         else:
@@ -202,10 +207,10 @@ def fitted(table: Table, schema: Schema) -> Schema:
     return replace(schema, fields=tuple(fields))
 
 
-def _past(target: Field, long: Long) -> Field:
+def _past(target: Field, long: Long, name: str) -> Field:
     columns = (long.time, *(name for name in target.columns if name != long.time))
     options = {"time": long.time, "own_scale": True, "warp": False}
-    return Field(target.name + PAST, "series", "input", columns, options, "the target up to a forecast's origin")
+    return Field(name, "series", "input", columns, options, "the target up to a forecast's origin")
 
 
 def boundaries(table: Table, times: Float[np.ndarray, " t"], schema: Schema) -> tuple[float, float]:
@@ -218,11 +223,12 @@ def boundaries(table: Table, times: Float[np.ndarray, " t"], schema: Schema) -> 
     test = max(horizon, round(schema.split.fractions[2] * len(axis)))
     validation = max(horizon, round(schema.split.fractions[1] * len(axis))) if schema.split.fractions[1] else 0
     if len(axis) < test + validation + horizon + 1:
-        needed = 3 * horizon + 1
+        parts = 3 if validation else 2
+        most = (len(axis) - 1) // parts
         raise BadInput(
             f"{table.name}: a horizon of {horizon} is too long for {len(axis)} times: test and validation take "
-            f"{test + validation}, and train needs {horizon + 1} at least; give {needed} times or more, or a horizon "
-            f"of at most {max(1, (len(axis) - 1) // 3)}"
+            f"{test + validation}, and train needs {horizon + 1} at least; give {parts * horizon + 1} times or more"
+            + (f", or a horizon of at most {most}" if most else "")
         )
     return float(axis[len(axis) - test - validation]), float(axis[len(axis) - test])
 
@@ -246,8 +252,8 @@ def cut(table: Table, steps: Steps, schema: Schema) -> Windows:
     windows = _with_truth(windows, steps, schema)
     kept = [_thinned(np.flatnonzero(windows.part == p), most) for p, most in enumerate((MOST_TRAIN, MOST_VALIDATION))]
     kept.append(np.flatnonzero(windows.part == 2))
-    for rows, name in zip(kept, PARTS, strict=True):
-        if not len(rows):
+    for rows, name, share in zip(kept, PARTS, schema.split.fractions, strict=True):
+        if not len(rows) and (share or name != "validation"):
             raise BadInput(
                 f"{table.name}: no series has a step, and then {horizon} more with values of the target, in the time "
                 f"of {name}: give a smaller --horizon, or more steps"
@@ -303,10 +309,11 @@ def of_windows(table: Table, steps: Steps, schema: Schema, windows: Windows) -> 
     names = [n for n in table.frame.columns if n in {c for f in schema.fields for c in f.columns}]
     frame = steps.frame.select(names)[windows.origin]
     for field in schema.targets:  # a step without a value may have one in the horizon
-        frame = frame.with_columns(frame[field.columns[-1]].fill_null(strategy="backward").fill_null(0))
+        cells = frame[field.columns[-1]]
+        cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
+        frame = frame.with_columns(cells.fill_null(strategy="backward").fill_null(0))
     parts = {name: np.flatnonzero(windows.part == p) for p, name in enumerate(PARTS)}
-    notes = (*table.notes, steps.note) if steps.note else table.notes
-    return replace(table, frame=frame, views=views, parts=parts, notes=notes)
+    return replace(table, frame=frame, views=views, parts=parts, notes=(*table.notes, *steps.notes))
 
 
 def view(field: Field, steps: Steps, long: Long, windows: Windows) -> list[Any]:

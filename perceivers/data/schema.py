@@ -4,7 +4,7 @@ Not concerned with how a schema is inferred (`infer.py`) nor with what a modalit
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,12 @@ class Schema:
     def read(cls, path: Path) -> "Schema":
         """The schema that a person or `inspect --save` wrote. Raises BadInput with the file and the field."""
         return cls.from_dict(read_yaml(path), str(path))
+
+
+def free(name: str, fields: Iterable[Field]) -> str:
+    """`name`, with a number where a field is named so."""
+    taken = {f.name for f in fields}
+    return next(n for n in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if n not in taken)
 
 
 def _field(row: Any, where: str) -> Field:

@@ -271,7 +271,7 @@ def fit(
     """
     start = step_of(found) if found else 0
     validation = None
-    if not config.training.small:
+    if not config.training.small and len(data.parts["validation"]):
         validation = callbacks.Validation(max(1, config.steps // config.training.validations))
     metrics = callbacks.MetricsCSV(folder.path / "metrics.csv", validation, start)
     checkpoints = callbacks.Checkpoints(folder.checkpoints, signals, metrics, data.rows.failed)
