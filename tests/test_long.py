@@ -194,6 +194,27 @@ def test_another_table_is_tested_whole_in_windows_that_follow_each_other():
         long.arrange(table((3, 2)), schema, split=False)
 
 
+def ahead(steps=10, **columns):
+    """Series whose x ends ten steps before their promotion does."""
+    x = pl.when(pl.col("t") < pl.col("t").max().over("id") - steps + 1).then("x")
+    return table((60, 60), **{"promo": pl.col("t") % 3, "other": x * 2, "x": x, **columns})
+
+
+def test_what_goes_on_after_the_last_value_of_the_target_is_known_in_advance():
+    schema = forecast(ahead(), 10)
+    assert schema["promo"].options["known"] is True
+    assert schema["promo"].reason == "known in advance: it goes on after the last value of the target"
+    assert schema["other"].options["known"] is False
+    assert forecast(ahead(9), 10)["promo"].options["known"] is False
+    gap = ahead(promo=pl.when(pl.col("t") != 55).then(pl.col("t") % 3))
+    assert forecast(gap, 10)["promo"].options["known"] is False
+    assert forecast(table((60, 60), promo=pl.col("t") % 3), 10)["promo"].options["known"] is False
+    found = long.arrange(ahead(), schema)  # what is tested is the end of the values, not of the table
+    assert [found.views["x"][i].tolist() for i in found.parts["test"]] == [
+        [float(1_000 * i + t) for t in range(40, 50)] for i in (0, 1)
+    ]
+
+
 # Bad input --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("horizon", [14, 50, 1_000])
 def test_a_horizon_longer_than_the_past_is_refused_with_what_would_do(horizon):

@@ -34,7 +34,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     for name in {field.columns[-1] for field in schema.targets} - set(table.frame.columns):
         table = Table(table.frame.with_columns(pl.lit(None, pl.Float64).alias(name)), table.name, table.root)
     steps = sort(table, long, date=schema.date(long.time))
-    series, origins = _last(steps, [field.columns[-1] for field in schema.targets])
+    series, origins = last(steps, [field.columns[-1] for field in schema.targets])
     if not len(series):
         names = ", ".join(repr(field.columns[-1]) for field in schema.targets)
         raise BadInput(f"{table.name}: no value of {names}: a forecast goes on from the last one")
@@ -50,7 +50,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     return of_windows(table, steps, schema, windows), pl.DataFrame(columns)
 
 
-def _last(steps: Steps, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def last(steps: Steps, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The series that have a value of a target, and the last step of each that has."""
     there = np.any([~np.isnan(steps.values(name)) for name in targets], axis=0)
     found = [(i, one.start + int(np.flatnonzero(there[one])[-1])) for i, one in enumerate(steps) if there[one].any()]

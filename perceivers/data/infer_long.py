@@ -5,10 +5,12 @@ Not concerned with tables of a row an example (`infer.py`), nor with cutting (`l
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from perceivers.data import long as cutting
 from perceivers.data.dates import find_times
+from perceivers.data.future import last
 from perceivers.data.infer_events import NAMES, layout
 from perceivers.data.rules import Column, counter, present, read_as, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
@@ -53,7 +55,8 @@ def infer_long(
         else:
             fields.append(Field(name, None, "ignore", (name,), reason="changes within a series, and is no number"))
     taken = {f.name for f in fields}
-    fields += _events(table, channels, long, taken, repeated) if repeated else _channels(channels, long, taken)
+    known = _known(steps, targets, channels, long.horizon) if targets and long.horizon else []
+    fields += _events(table, channels, long, taken, repeated) if repeated else _channels(channels, long, taken, known)
     if long.horizon is None:
         return Schema(tuple(fields), Split(column=split, group=group), long)
     return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
@@ -115,12 +118,27 @@ def _events(table: Table, names: list[str], long: Long, taken: set[str], repeate
     return [*fields, Field(name, "events", "input", columns, known, reason)]
 
 
-def _channels(names: list[str], long: Long, taken: set[str]) -> list[Field]:
+def _known(steps: cutting.Steps, targets: Sequence[str], names: Sequence[str], horizon: int) -> list[str]:
+    """The columns that have values at the `horizon` steps after the last value of a target, in every series."""
+    series, origins = last(steps, targets)
+    if not len(series) or (origins + horizon >= steps.starts[series + 1]).any():
+        return []
+    ahead = origins[:, None] + 1 + np.arange(horizon)
+    return [name for name in names if not np.isnan(steps.values(name)[ahead]).any()]
+
+
+def _channels(names: list[str], long: Long, taken: set[str], known: Sequence[str]) -> list[Field]:
     """Side by side in one field; where there is a horizon each by itself, so that some may be marked as known."""
     if long.horizon is not None:
-        options = {"time": long.time, "warp": False, "known": False}
-        reason = "a step's value; `known: true` where it is known in advance"
-        return [Field(name, "series", "input", (long.time, name), options, reason) for name in names]
+        options = {"time": long.time, "warp": False}
+        reasons = {
+            False: "a step's value; `known: true` where it is known in advance",
+            True: "known in advance: it goes on after the last value of the target",
+        }
+        return [
+            Field(n, "series", "input", (long.time, n), {**options, "known": n in known}, reasons[n in known])
+            for n in names
+        ]
     if not names:
         return []
     name = names[0] if len(names) == 1 else next(n for n in ("series", "steps", "channels") if n not in taken)

@@ -191,7 +191,7 @@ def fitted(table: Table, schema: Schema) -> Schema:
         return schema
     if long.read is None:
         steps = sort(table, long, date=schema.date(long.time))
-        boundary = boundaries(table, steps.times, schema)[0]
+        boundary = boundaries(table, steps, schema)[0]
         longest = max(int((steps.times[s] < boundary).sum()) for s in steps)
         read = int(np.clip(longest // 2, min(recipe.FORECAST_LEAST_READ, 4 * long.horizon), recipe.FORECAST_MOST_READ))
         schema = replace(schema, long=replace(long, read=max(read, 1)))
@@ -213,13 +213,16 @@ def _past(target: Field, long: Long, name: str) -> Field:
     return Field(name, "series", "input", columns, options, "the target up to a forecast's origin")
 
 
-def boundaries(table: Table, times: Float[np.ndarray, " t"], schema: Schema) -> tuple[float, float]:
+def boundaries(table: Table, steps: Steps, schema: Schema) -> tuple[float, float]:
     """The first time of validation and of test: the last share of the time axis, at least H steps, is test, and as
-    much before it validation. Raises BadInput where nothing is left for train.
+    much before it validation. The axis ends with the last value of a target: steps after it are what is known in
+    advance. Raises BadInput where nothing is left for train.
     """
     assert schema.long is not None
     assert schema.long.horizon is not None
-    axis, horizon = np.unique(times), schema.long.horizon
+    there = np.any([~np.isnan(steps.values(field.columns[-1])) for field in schema.targets], axis=0)
+    end = steps.times[there].max() if there.any() else np.inf
+    axis, horizon = np.unique(steps.times[steps.times <= end]), schema.long.horizon
     test = max(horizon, round(schema.split.fractions[2] * len(axis)))
     validation = max(horizon, round(schema.split.fractions[1] * len(axis))) if schema.split.fractions[1] else 0
     if len(axis) < test + validation + horizon + 1:
@@ -237,7 +240,7 @@ def cut(table: Table, steps: Steps, schema: Schema) -> Windows:
     """All windows whose H steps are within one part; those of test begin H apart. Raises BadInput."""
     assert schema.long is not None
     assert schema.long.horizon is not None
-    first, second = boundaries(table, steps.times, schema)
+    first, second = boundaries(table, steps, schema)
     horizon, found = schema.long.horizon, []
     for i, one in enumerate(steps):
         times = steps.times[one]
