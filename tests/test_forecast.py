@@ -351,6 +351,19 @@ def test_what_is_known_in_advance_changes_the_answer_and_what_is_not_does_not(ru
     assert (model.predict(ahead)["sold"] - model.predict(other)["sold"]).abs().max() > 1e-3
 
 
+def test_words_that_are_known_in_advance_change_the_answer(tmp_path):
+    day = np.arange(200)
+    deal = np.where(day % 5 == 0, "half price", np.where(day % 7 == 0, "two for one", None))
+    level = np.sin(day / 3) + 2 * (day % 5 == 0) + (day % 7 == 0)
+    frame = pl.DataFrame({"day": day, "deal": deal, "sold": [*level[:190], *[None] * 10]}, strict=False)
+    model = pv.fit(frame, "sold", time="day", horizon=10, steps=60, size="tiny", out=tmp_path / "run", config=LATEST)
+    assert model.schema["deal"].options["words"] == ["half price", "two for one"]
+    answers = pv.load(model.save(tmp_path / "copy")).predict(frame)
+    assert answers["day"].to_list() == list(range(190, 200))
+    other = frame.with_columns(deal=pl.when(pl.col("day") < 190).then("deal").otherwise(pl.lit("new")))
+    assert (model.predict(other)["sold"] - answers["sold"]).abs().max() > 1e-3
+
+
 def call(*arguments):
     return app(list(map(str, arguments)), exit_on_error=False, print_error=False, result_action="return_value")
 

@@ -215,6 +215,22 @@ def test_what_goes_on_after_the_last_value_of_the_target_is_known_in_advance():
     ]
 
 
+def test_words_that_change_are_a_channel_for_each_word_of_train():
+    kinds = pl.col("t").replace_strict({t: ("late" if t > 45 else "sale" if t % 7 == 1 else "fair") for t in range(60)})
+    data = ahead(kind=pl.when(pl.col("t") % 3 > 0).then(kinds), note=pl.concat_str(pl.lit("n"), pl.col("t")))
+    schema = forecast(data, 10)
+    assert schema["note"].role == "ignore"
+    assert schema["kind"].reason.endswith("of the target; a channel for each word")
+    assert schema["kind"].options | {"words": ["fair", "sale"], "known": True} == schema["kind"].options
+    found = long.arrange(data, schema)
+    for (times, values), target in zip(found.views["kind"], found.views["x"], strict=True):
+        expected = [[t % 3 > 0 and t % 7 != 1 and t < 46, t % 3 > 0 and t % 7 == 1 and t < 46] for t in times]
+        np.testing.assert_array_equal(values, expected)
+        assert times[-1] == target[0] % 1000 + 9
+    assert long.fitted(data, schema) == schema
+    assert Schema.from_dict(schema.to_dict(), "here") == schema
+
+
 # Bad input --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("horizon", [14, 50, 1_000])
 def test_a_horizon_longer_than_the_past_is_refused_with_what_would_do(horizon):

@@ -141,7 +141,8 @@ def _about_targets(table: Table, schema: Schema) -> Iterator[str]:
     for field in schema.targets:
         for name in field.columns:
             cells = present(table.frame[name])
-            if missing := table.frame.height - len(cells):
+            missing = table.frame.height - len(cells)
+            if missing and (schema.long is None or schema.long.horizon is None):  # a step without a value is read
                 yield f"{missing:,} of {table.frame.height:,} rows have no {name!r} and are left out"
             if field.modality == "category" and not cells.dtype.is_nested() and len(cells):
                 largest = cells.value_counts(sort=True).row(0)

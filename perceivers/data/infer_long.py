@@ -12,7 +12,7 @@ from perceivers.data import long as cutting
 from perceivers.data.dates import find_times
 from perceivers.data.future import last
 from perceivers.data.infer_events import NAMES, layout
-from perceivers.data.rules import Column, counter, present, read_as, read_column
+from perceivers.data.rules import CLASSES, Column, counter, present, read_as, read_column
 from perceivers.data.schema import Field, Long, Schema, Split
 from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
@@ -50,13 +50,18 @@ def infer_long(
             fields.append(_of_whole(table, steps, name, name in targets))
         elif counts := counter(_column(table, name)):
             fields.append(Field(name, None, "ignore", (name,), reason=counts.reason))
-        elif _numbers(table.frame[name]) or (repeated and table.frame[name].dtype == pl.String):
+        elif _numbers(table.frame[name]) or _are_words(_column(table, name), long, repeated is not None):
             channels.append(name)
         else:
             fields.append(Field(name, None, "ignore", (name,), reason="changes within a series, and is no number"))
     taken = {f.name for f in fields}
-    known = _known(steps, targets, channels, long.horizon) if targets and long.horizon else []
-    fields += _events(table, channels, long, taken, repeated) if repeated else _channels(channels, long, taken, known)
+    if repeated:
+        fields += _events(table, channels, long, taken, repeated)
+    elif long.horizon is None:
+        fields += _channels(channels, long, taken)
+    else:
+        known = _known(steps, targets, channels, long.horizon) if targets else []
+        fields += [_channel(table, name, long, name in known) for name in channels]
     if long.horizon is None:
         return Schema(tuple(fields), Split(column=split, group=group), long)
     return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
@@ -97,6 +102,11 @@ def _column(table: Table, name: str) -> Column:
     return Column(name, present(table.frame[name]), table.frame.height, table.root, None, False)
 
 
+def _there(cells: pl.Series) -> np.ndarray:
+    """Which cells are not missing."""
+    return (cells.is_not_null() & cells.is_not_nan() if cells.dtype.is_float() else cells.is_not_null()).to_numpy()
+
+
 def _numbers(cells: pl.Series) -> bool:
     return cells.dtype.is_numeric() or cells.dtype == pl.Boolean
 
@@ -118,27 +128,37 @@ def _events(table: Table, names: list[str], long: Long, taken: set[str], repeate
     return [*fields, Field(name, "events", "input", columns, known, reason)]
 
 
+def _are_words(column: Column, long: Long, events: bool) -> bool:
+    """Whether a column that changes holds words that are read: any of events, a few of forecasts."""
+    few = column.distinct <= CLASSES and long.horizon is not None
+    return column.is_string and (events or (few and read_column(column).modality == "category"))
+
+
 def _known(steps: cutting.Steps, targets: Sequence[str], names: Sequence[str], horizon: int) -> list[str]:
-    """The columns that have values at the `horizon` steps after the last value of a target, in every series."""
+    """The columns that go on for `horizon` steps after the last value of a target, in every series: numbers at each of
+    them; words, of which there may be none, at any.
+    """
     series, origins = last(steps, targets)
     if not len(series) or (origins + horizon >= steps.starts[series + 1]).any():
         return []
     ahead = origins[:, None] + 1 + np.arange(horizon)
-    return [name for name in names if not np.isnan(steps.values(name)[ahead]).any()]
+    there = {name: _there(steps.frame[name])[ahead] for name in names}
+    return [n for n in names if (there[n].all() if _numbers(steps.frame[n]) else there[n].any())]
 
 
-def _channels(names: list[str], long: Long, taken: set[str], known: Sequence[str]) -> list[Field]:
-    """Side by side in one field; where there is a horizon each by itself, so that some may be marked as known."""
-    if long.horizon is not None:
-        options = {"time": long.time, "warp": False}
-        reasons = {
-            False: "a step's value; `known: true` where it is known in advance",
-            True: "known in advance: it goes on after the last value of the target",
-        }
-        return [
-            Field(n, "series", "input", (long.time, n), {**options, "known": n in known}, reasons[n in known])
-            for n in names
-        ]
+def _channel(table: Table, name: str, long: Long, known: bool) -> Field:
+    """Each by itself where there is a horizon, so that some may be marked as known. Words are channels of 0 and 1."""
+    reason = "a step's value; `known: true` where it is known in advance"
+    if known:
+        reason = "known in advance: it goes on after the last value of the target"
+    options = {"time": long.time, "warp": False, "known": known}
+    if not _numbers(table.frame[name]):
+        options, reason = {**options, "words": True}, f"{reason}; a channel for each word"
+    return Field(name, "series", "input", (long.time, name), options, reason)
+
+
+def _channels(names: list[str], long: Long, taken: set[str]) -> list[Field]:
+    """Side by side in one field."""
     if not names:
         return []
     name = names[0] if len(names) == 1 else next(n for n in ("series", "steps", "channels") if n not in taken)

@@ -3,7 +3,7 @@
 Not concerned with how columns are read (`infer_long.py`), nor with the future that is asked for (`future.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,10 @@ class Steps:
     def values(self, column: str) -> Float[np.ndarray, " t"]:
         """A column as numbers, NaN where missing."""
         return self.frame[column].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+
+    def words(self, column: str, words: Sequence[str]) -> Float[np.ndarray, "t k"]:
+        """1 where a step has a word, 0 where it has another one or none."""
+        return (self.frame[column].fill_null("").to_numpy()[:, None] == np.array(words, dtype=object)).astype(float)
 
 
 @dataclass(frozen=True)
@@ -189,12 +193,16 @@ def fitted(table: Table, schema: Schema) -> Schema:
     long = schema.long
     if long is None or long.horizon is None:
         return schema
-    if long.read is None:
+    of_words = [f for f in schema.fields if f.modality == "series" and f.options.get("words") is True]
+    if long.read is None or of_words:
         steps = sort(table, long, date=schema.date(long.time))
-        boundary = boundaries(table, steps, schema)[0]
-        longest = max(int((steps.times[s] < boundary).sum()) for s in steps)
-        read = int(np.clip(longest // 2, min(recipe.FORECAST_LEAST_READ, 4 * long.horizon), recipe.FORECAST_MOST_READ))
+        train = steps.times < boundaries(table, steps, schema)[0]
+        longest = max(int(train[s].sum()) for s in steps)
+        read = long.read or int(
+            np.clip(longest // 2, min(recipe.FORECAST_LEAST_READ, 4 * long.horizon), recipe.FORECAST_MOST_READ)
+        )
         schema = replace(schema, long=replace(long, read=max(read, 1)))
+        schema = schema.replace(*(_with_words(f, steps.frame[f.columns[-1]].filter(train)) for f in of_words))
     fields = []
     for field in schema.fields:
         if field.modality == "series" and field.role == "target" and field.options.get("past") is None:
@@ -205,6 +213,11 @@ def fitted(table: Table, schema: Schema) -> Schema:
         else:
             fields.append(field)
     return replace(schema, fields=tuple(fields))
+
+
+def _with_words(field: Field, train: pl.Series) -> Field:
+    """A channel for each word of train."""
+    return field.with_options(words=sorted(train.drop_nulls().unique().to_list()), steps_first=True)
 
 
 def _past(target: Field, long: Long, name: str) -> Field:
@@ -329,6 +342,10 @@ def view(field: Field, steps: Steps, long: Long, windows: Windows) -> list[Any]:
     else:
         starts, stops = windows.first, windows.origin + 1 + (horizon if field.options.get("known") else 0)
     pairs = list(zip(starts.tolist(), stops.tolist(), strict=True))
-    arrays = [steps.times if name == long.time else steps.values(name) for name in field.columns]
+    words = field.options.get("words")
+    arrays = [
+        steps.times if name == long.time else steps.words(name, words) if words else steps.values(name)
+        for name in field.columns
+    ]
     cells = [[array[a:b] for a, b in pairs] for array in arrays]
     return cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))

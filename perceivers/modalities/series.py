@@ -55,7 +55,8 @@ class Series(Modality):
     shifted, too: not where steps or their level are asked); and of train: `channels`, `mean` and `std` (of each),
     `length` (the longest), `step` (the usual time between steps) and `patch` (steps a token).
 
-    In forecasts: `known` (an input reaches `horizon` steps into the future). Of a target: `horizon` (its steps; None:
+    In forecasts: `known` (an input reaches `horizon` steps into the future) and `words` (its column holds words: each
+    word of train is a channel of 0 and 1). Of a target: `horizon` (its steps; None:
     the longest of train), `past` (the input that it goes on from), `asked` (the input of its times), and of the inputs:
     `given` (the channels of those that are known), `read` (the steps of its past), `roots` (train's values are never
     negative; the linear part may read their square roots).
@@ -79,6 +80,7 @@ class Series(Modality):
         "step": None,
         "patch": None,
         "known": False,
+        "words": None,
         "horizon": None,
         "past": None,
         "asked": None,
@@ -101,6 +103,10 @@ class Series(Modality):
             one_of(field, option, int, float, None)
         one_of(field, "past", str, None)
         one_of(field, "asked", str, None)
+        if not isinstance(field.options["words"], list | None):
+            raise BadInput(
+                f"{field.name}: words must be a list, or true with a horizon, got {field.options['words']!r}"
+            )
         if not isinstance(field.options["given"], dict | None):
             raise BadInput(
                 f"{field.name}: given must be input fields with their channels, got {field.options['given']!r}"
