@@ -308,7 +308,7 @@ def _are_one_column(fields: Sequence[Field]) -> bool:
 
 def _only_field(fields: Sequence[Field], given: str) -> Field:
     if not _are_one_column(fields):
-        names = ", ".join(column for field in fields for column in field.columns)
+        names = ", ".join(dict.fromkeys(column for field in fields for column in field.columns))
         is_table = given[given.rfind(".") :].lower() in sources.TABLE_SUFFIXES  # would be read, if it were there
         what = "no such file" if is_table else "one value"
         raise BadInput(f"{given!r:.80}: {what}; the model reads {names}: give a table, or rows as JSON objects")
