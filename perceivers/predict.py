@@ -138,7 +138,8 @@ def require_columns(table: Table, fields: Iterable[Field]) -> None:
     missing = [(column, field) for field in fields for column in field.columns if column not in known]
     if missing:
         column, field = missing[0]
-        more = f", nor {', '.join(repr(name) for name, _ in missing[1:])}" if missing[1:] else ""
+        others = [name for name in dict.fromkeys(name for name, _ in missing) if name != column]
+        more = f", nor {', '.join(map(repr, others))}" if others else ""
         raise BadInput(
             f"{table.name}: no column {column!r}, which the model reads as {field.modality}{more} (a cell may be "
             f"empty, in JSON null){nearest(column, known)}"

@@ -56,7 +56,7 @@ def _one(work: Work, store: Store, setting: Setting, files: dict[str, str]) -> b
         say(f"{work.key}: not measured: {error}")
         return False
     store.keep(work.key, row)
-    say(line(compare(row), work.key))
+    say(line(compare(row, max(row["rates"])), work.key))
     return True
 
 

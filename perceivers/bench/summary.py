@@ -60,15 +60,20 @@ def taken(row: Row) -> str:
     return row["ours_about"].get("precision", "float32" if row["precision"] == "float32" else "bfloat16")
 
 
-def limit(row: Row) -> float:
-    """FLOP/s of the best matrix product that was found beside a row: other rows may be of another hour."""
-    return max(row["rates"])
+def limits(rows: Iterable[Row]) -> dict[str, float]:
+    """FLOP/s of the best matrix product that a probe found on the machine beside any of the rows, by what they were
+    computed in: where others work on the machine, the row of a slow hour has no lower limit.
+    """
+    found: dict[str, float] = {}
+    for row in rows:
+        found[taken(row)] = max(found.get(taken(row), 0.0), *row["rates"])
+    return found
 
 
-def compare(row: Row) -> Comparison:
-    """The numbers of a row."""
+def compare(row: Row, limit: float) -> Comparison:
+    """The numbers of a row; `limit` in FLOP/s."""
     ours = [turn["seconds"] for turn in row["ours"]]
-    share = row["flop"] / limit(row) / median(ours)
+    share = row["flop"] / limit / median(ours)
     peak = median(turn["peak"] for turn in row["ours"])
     if "theirs" not in row:
         return Comparison(row, median(ours), None, None, None, None, share, peak, None)
@@ -89,7 +94,9 @@ def compare(row: Row) -> Comparison:
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:
     """All rows that were measured, in order."""
-    return [compare(row) for row in rows]
+    whole = list(rows)
+    best = limits(whole)
+    return [compare(row, best[taken(row)]) for row in whole]
 
 
 def mean_ratio(found: Sequence[Comparison]) -> float | None:

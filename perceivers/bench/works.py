@@ -30,7 +30,8 @@ GAINS = {
     "whole attentions": "attention in blocks whose weights stay in the cache, the softmax carried along",
     "the papers' order": (
         "with one head, projections are taken in the order that costs least: keys and values of 50,176 pixels need "
-        "not be made where the queries can be carried through their weights"
+        "not be made where the queries can be carried through their weights; with it goes that inputs are not made, "
+        "which rests on it"
     ),
     "inputs made": (
         "with one head, many inputs and queries go through in pieces that stay in the cache, their layer norm folded "

@@ -5,7 +5,8 @@ Not concerned with the answers.
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS
 from perceivers.errors import BadInput
 
-MONTHS = 12
+MONTHS, DAYS = 12, 7
+MOST_DAYS = 0.8  # of the days of the week that come at all: the others are holidays
 CLOCK = re.compile(r".\d{2}:\d{2}(?P<seconds>:\d{2})?((?P<point>[.,])(?P<digits>\d+))?(?P<zone>Z|[+-].*)?")
 
 
@@ -38,6 +40,10 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     if not len(series):
         names = ", ".join(repr(field.columns[-1]) for field in schema.targets)
         raise BadInput(f"{table.name}: no value of {names}: a forecast goes on from the last one")
+    if left := sorted(set(range(len(steps.starts) - 1)) - set(series.tolist())):
+        name = "" if long.series is None else f", such as {steps.frame[long.series][int(steps.starts[left[0]])]!r}"
+        note = f"{len(left):,} of {len(steps.starts) - 1:,} series have no value to go on from{name}: not forecast"
+        table = replace(table, notes=(*table.notes, note))
     first = np.maximum(steps.starts[series], origins + 1 - (long.read or 1))
     windows = Windows(series, first, origins, np.full(len(series), PARTS.index("test")))
     _check_known(table, steps, schema, windows)
@@ -83,7 +89,7 @@ def _times(steps: Steps, long: Long, series: int, origin: int, date: bool | str)
 
 def continued(cells: pl.Series, count: int, date: bool | str) -> pl.Series:
     """`count` more times after `cells`, dates as `find_times` says: by months where all lie on the same day of a month,
-    else by the usual gap.
+    on the days of the week that came where others never do, else by the usual gap.
     """
     if date is False:
         values = cells.cast(pl.Float64).to_numpy()
@@ -96,6 +102,9 @@ def continued(cells: pl.Series, count: int, date: bool | str) -> pl.Series:
         dates = [moments[-1:].dt.offset_by(f"{months * i}mo") for i in range(1, count + 1)]
         found = pl.concat(dates) if dates else moments[:0]
         found = found.dt.month_end() if (moments.dt.month_end() == moments).all() else found
+    elif days := _weekdays(moments):
+        weeks = [moments[-1] + timedelta(days=i) for i in range(1, DAYS * (count + 1))]
+        found = pl.Series([day for day in weeks if day.isoweekday() in days][:count], dtype=pl.Datetime("us"))
     else:
         gaps = moments.diff().drop_nulls()
         step: Any = gaps.median() if len(gaps) else pl.Series([86_400_000_000]).cast(pl.Duration("us"))[0]
@@ -112,6 +121,16 @@ def _months(moments: pl.Series) -> int:
         return 0
     number = moments.dt.year().cast(pl.Int64) * MONTHS + moments.dt.month().cast(pl.Int64)
     return int(np.median(number.diff().drop_nulls().to_numpy()))
+
+
+def _weekdays(moments: pl.Series) -> set[int]:
+    """The days of the week, from 1 for Monday, of days that follow each other but for the others; else none."""
+    found = set(moments.dt.weekday().to_list())
+    span = (moments[-1] - moments[0]).days + 1
+    if len(found) in (1, DAYS) or span < 2 * DAYS or moments.dt.time().n_unique() > 1:
+        return set()
+    expected = sum((moments[0] + timedelta(days=i)).isoweekday() in found for i in range(span))
+    return found if moments.n_unique() > MOST_DAYS * expected else set()
 
 
 def _offset(last: str | None) -> float:

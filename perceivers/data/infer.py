@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.checks import check, check_rows, check_target, likely_targets, warnings
-from perceivers.data.dates import find_times
+from perceivers.data.dates import MOSTLY, find_times
 from perceivers.data.file_kinds import TIME_NAMES
 from perceivers.data.folders import SPLITS
 from perceivers.data.infer_events import with_events
@@ -95,7 +95,7 @@ def _split_column(table: Table, targets: Sequence[str]) -> str | None:
 
 
 def _with_times(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
-    """A column of lists that is named like times, and as long as another in each row, gives that one's times."""
+    """A column of lists that is named like times, and as long as another in nearly each row, gives that one's times."""
     series = {f.name: f for f in fields if f.modality == "series" and f.role == "input" and not f.names_files}
     times = next((name for name in series if name.lower() in TIME_NAMES), None)
     if times is None or table.frame[times].dtype == pl.String:
@@ -104,7 +104,7 @@ def _with_times(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     paired = {
         name: replace(field, columns=(times, name), options={"time": times}, reason=f"{field.reason}, at {times!r}")
         for name, field in series.items()
-        if name != times and (_steps(table.frame[name]) == lengths).all()
+        if name != times and _mostly(_steps(table.frame[name]) == lengths)
     }
     if not paired:
         return fields
@@ -135,12 +135,18 @@ def _with_pasts(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:
 
 
 def _asked(table: Table, inputs: list[Field], targets: list[Field]) -> Field | None:
-    """The input that is named like asked times, and in each row is as long as the only target."""
+    """The input that is named like asked times, and in nearly each row is as long as the only target."""
     named = [f for f in inputs if f.name.lower() in ASKED_NAMES and isinstance(table.frame[f.name].dtype, pl.List)]
     if len(named) != 1 or len(targets) != 1:
         return None
     lengths = [_steps(table.frame[f.name]) for f in (*named, *targets)]
-    return named[0] if (lengths[0] == lengths[1]).all() else None
+    return named[0] if _mostly(lengths[0] == lengths[1]) else None
+
+
+def _mostly(fits: pl.Series) -> bool:
+    """Whether nearly all rows that have both fit: a row that does not is a fault, which is told when it is read."""
+    there = fits.drop_nulls()
+    return len(there) > 0 and there.sum() > MOSTLY * len(there)
 
 
 def _with_masked(table: Table, fields: tuple[Field, ...]) -> tuple[Field, ...]:

@@ -78,6 +78,8 @@ def _axis(table: Table, name: str, long: Long) -> Field:
 def _forecast(table: Table, name: str, long: Long) -> Field:
     """A target that is to be continued."""
     cells = table.frame[name]
+    if not len(present(cells)):
+        raise BadInput(f"{table.name}: target {name!r} has no value: nothing to learn from")
     if not _numbers(cells):
         where, what = table.name, f"holds {cells.dtype}, no numbers"
         if (

@@ -12,7 +12,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from perceivers import recipe
-from perceivers.data.dates import find_times, to_seconds
+from perceivers.data.dates import find_times, to_seconds, unlike_dates
 from perceivers.data.schema import Field, Long, Schema, free
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS, by_first
@@ -107,8 +107,8 @@ def _axes(
     cells = frame[long.time]
     seconds = to_seconds(cells, find_times(cells.drop_nulls(), date))
     if seconds.has_nulls():
-        row = int(seconds.is_null().arg_true()[0])
-        raise BadInput(f"{table.name}, row {row + 1}: {long.time!r} is no time: {cells[row]!r}: leave the row out")
+        row, mend = _no_time(cells, seconds)
+        raise BadInput(f"{table.name}, row {row + 1}: {long.time!r} is no time: {cells[row]!r}: {mend}")
     codes = np.zeros(frame.height, dtype=np.int64)
     if long.series is not None:
         if frame[long.series].has_nulls():
@@ -116,6 +116,15 @@ def _axes(
             raise BadInput(f"{table.name}, row {row + 1}: {long.series!r} is empty: name the series of each step")
         codes = by_first(frame[long.series].hash().to_numpy())
     return cells, seconds.to_numpy(), codes
+
+
+def _no_time(cells: pl.Series, seconds: pl.Series) -> tuple[int, str]:
+    """The first row that has no time, and what would mend it: most are times, or none is."""
+    if cells.has_nulls() or seconds.null_count() < len(cells):
+        return int(seconds.is_null().arg_true()[0]), "leave the row out"
+    if (unlike := unlike_dates(cells)) is not None:
+        return int((cells == unlike[1]).arg_true()[0]), f"write it as {unlike[0]!r} is, or leave the row out"
+    return 0, "nor are the others: name the column with the times"
 
 
 def _twice(times: np.ndarray, codes: np.ndarray, order: np.ndarray) -> tuple[int, int] | None:
