@@ -70,7 +70,11 @@ def predict(model: Model, table: Table, *, proba: bool = False) -> tuple[pl.Data
     Raises BadInput where a column that the model reads is missing.
     """
     require_columns(table, model.schema.inputs)
+    said = table.notes
     table, asked = to_answer(model, table)
+    for note in table.notes:
+        if note not in said:
+            say(f"note: {note}")
     if asked is not None:
         return _forecast(model, table, asked)
     rows = Rows(table, model.schema.inputs, modality)

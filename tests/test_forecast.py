@@ -478,3 +478,14 @@ def test_asked_times_must_be_an_input():
     field = fitted([[1.0, 2.0]], asked="when")
     with pytest.raises(BadInput, match="asked: when is no input of asked times; there are none"):
         modality(field).agree(field, {})
+
+
+def test_one_row_with_too_few_times_is_a_fault_and_changes_no_reading():
+    frame = curves(60)
+    bad = frame.with_columns(
+        when=pl.Series([cell[:-1] if i == 6 else cell for i, cell in enumerate(frame["when"].to_list())]),
+        t=pl.Series([cell[:-1] if i == 9 else cell for i, cell in enumerate(frame["t"].to_list())]),
+    )
+    for schema in (infer.infer(sources.read(table), ("y",)) for table in (frame, bad)):
+        assert schema["when"].modality == "asked"
+        assert schema["x"].options["time"] == "t"

@@ -326,7 +326,7 @@ def test_a_forecast_says_where_its_target_is_no_number(cells, message):
 
 def test_all_missing_values_leave_no_window():
     data = table((40,), x=pl.lit(None, pl.Float64))
-    with pytest.raises(BadInput, match="no series has a step, and then 3 more with values of the target"):
+    with pytest.raises(BadInput, match="target 'x' has no value: nothing to learn from"):
         long.arrange(data, forecast(data))
 
 
@@ -427,3 +427,37 @@ def test_a_column_that_numbers_the_rows_of_the_whole_table_is_no_channel(horizon
     assert (schema["rownames"].role, schema["rownames"].reason) == ("ignore", "counts the rows from 1 to 93")
     assert any("z" in f.columns for f in schema.inputs)
     assert not any("rownames" in f.columns for f in schema.inputs)
+
+
+@pytest.mark.parametrize("without", [(6, 7), (5, 6), (7,)])
+def test_days_of_the_week_that_never_come_are_not_foretold(without):
+    days = [dt.date(2023, 1, 2) + timedelta(days=i) for i in range(90)]
+    came = [day for day in days if day.isoweekday() not in without]
+    seen = [day for day in came[:40] if day != dt.date(2023, 1, 17)]  # a holiday
+    cells = pl.Series("day", [str(day) for day in seen])
+    assert future.continued(cells, 12, True).to_list() == [str(day) for day in came[40:52]]
+
+
+def test_days_that_come_now_and_then_go_on_by_the_usual_gap():
+    days = [dt.date(2023, 1, 2) + timedelta(days=3 * i) for i in range(40)]
+    found = future.continued(pl.Series("day", days[:30]), 10, True)
+    assert found.to_list() == days[30:]
+
+
+def test_the_row_that_is_no_time_is_named():
+    days = [f"{day:02d}/01/2023" for day in range(13, 29)]
+    table = sources.read({"day": [*days[:5], "soon", *days[6:]], "y": list(range(16))})
+    with pytest.raises(BadInput, match="row 6: 'day' is no time: 'soon': write it as '13/01/2023' is, or leave"):
+        infer.infer(table, ("y",), time="day", horizon=2)
+    words = sources.read({"day": ["a", "b"] * 8, "y": list(range(16))})
+    with pytest.raises(BadInput, match="'day' is no time: 'a': nor are the others: name the column with the times"):
+        infer.infer(words, ("y",), time="day", horizon=2)
+
+
+def test_a_series_without_a_value_is_told_where_the_others_are_forecast():
+    frame = pl.DataFrame({"s": ["a"] * 30 + ["b"] * 30, "t": [*range(30)] * 2, "y": [1.0 * i for i in range(60)]})
+    schema = infer.infer(sources.read(frame), ("y",), time="t", series="s", horizon=2)
+    missing = frame.with_columns(y=pl.when(pl.col("s") == "b").then(None).otherwise(pl.col("y")))
+    windows, asked = future.future(sources.read(missing), schema)
+    assert asked["s"].unique().to_list() == ["a"]
+    assert windows.notes[-1] == "1 of 2 series have no value to go on from, such as 'b': not forecast"
