@@ -580,3 +580,11 @@ def test_files_of_arrays_go_with_the_kind_of_what_they_hold(tmp_path):
     table = read(tmp_path / "volumes")
     assert table.frame["path"].to_list() == ["a/1.npz", "b/2.npz"]
     assert table.notes == ("files of another kind than most, array, are left out: 1: 'a/notes.csv'",)
+
+
+def test_json_lines_of_several_shapes_are_rows_all_the_same(tmp_path):
+    file = tmp_path / "mixed.jsonl"
+    file.write_text('{"a": [[1, 2], [3, 4]], "b": 1}\n\n{"a": [1, 2], "b": 2}\n{"a": null, "b": null}\n')
+    frame = read(file).frame
+    assert frame["a"].to_list() == ["[[1, 2], [3, 4]]", "[1, 2]", None]
+    assert frame["b"].to_list() == [1, 2, None]

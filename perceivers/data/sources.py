@@ -232,26 +232,30 @@ def _read_jsonl(path: Path) -> pl.DataFrame:
     try:
         return pl.read_ndjson(path, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
-        raise _faulty_json(path, str(error)) from error
+        rows = _json_rows(path)
+        try:
+            return _from_rows(rows)  # which reads a column of lists beside something else
+        except (pl.exceptions.PolarsError, TypeError, OverflowError):
+            raise BadInput(f"{path}: {_line(error)}") from error
 
 
-def _faulty_json(path: Path, message: str) -> BadInput:
-    """The error for the first line that is not a JSON object."""
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of all lines. Raises BadInput with the first line that is none."""
+    rows = []
     with path.open("rb") as file:
-        number = 0
         for number, line in enumerate(file, start=1):
             try:
-                if line.strip() and not isinstance(json.loads(line.decode("utf-8")), dict):
-                    return BadInput(f"{path}, line {number}: not a JSON object: expected {{…}} on every line")
-            except UnicodeDecodeError:
-                return BadInput(f"{path}, line {number}: not UTF-8: save the file as UTF-8")
+                row = json.loads(line.decode("utf-8")) if line.strip() else None
+            except UnicodeDecodeError as error:
+                raise BadInput(f"{path}, line {number}: not UTF-8: save the file as UTF-8") from error
             except (ValueError, RecursionError) as error:
-                return BadInput(f"{path}, line {number}: not JSON: {error}")
-    return BadInput(
-        f"{path}: {message.strip().splitlines()[0]}"
-        if number
-        else f"{path}: an empty file: expected a JSON object on every line"
-    )
+                raise BadInput(f"{path}, line {number}: not JSON: {error}") from error
+            if line.strip() and not isinstance(row, dict):
+                raise BadInput(f"{path}, line {number}: not a JSON object: expected {{…}} on every line")
+            rows += [row] if line.strip() else []
+    if not rows:
+        raise BadInput(f"{path}: an empty file: expected a JSON object on every line")
+    return rows
 
 
 READERS = {"csv": read_delimited, "parquet": read_parquet, "arrow": read_arrow, "jsonl": _read_jsonl, "ts": read_ts}
