@@ -10,7 +10,7 @@ from perceivers.data import infer, sources
 from perceivers.data.randomness import uniform
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities import modality
+from perceivers.modalities import modality, steps
 from perceivers.modalities.lines import lines
 
 RNG = np.random.default_rng(0)
@@ -388,3 +388,12 @@ def test_classes_that_train_lacks_count_as_wrong_and_those_that_test_lacks_are_s
     all_new = few(waves(30)["x"].to_list(), ["a", "b"] * 10 + ["c"] * 10, split=split)
     model = pv.fit(all_new, "y", steps=1, size="tiny", out=tmp_path / "three")
     assert model.metrics["y"]["accuracy"]["value"] == 0
+
+
+def test_times_may_be_written_as_strings():
+    """A file of JSON lines gives strings where another row holds a word."""
+    assert steps.as_times(["2.5", "3"]).tolist() == [2.5, 3.0]
+    assert steps.as_times(["1970-01-01", "1970-01-02"]).tolist() == [0.0, 86_400.0]
+    for cell in (["2.5", "soon"], ["2.5", None], ["nan", "1"]):
+        with pytest.raises(Unreadable):
+            steps.as_times(cell)

@@ -101,16 +101,21 @@ def as_times(cell: Any) -> Float[np.ndarray, " t"] | None:
     """Times as numbers, dates as seconds since 1970. Raises Unreadable where one is missing or is no time."""
     if isinstance(cell, Sequence) and not isinstance(cell, str) and len(cell):
         if isinstance(cell[0], str):
-            try:
-                cell = [datetime.fromisoformat(one) for one in cell]
-            except (ValueError, TypeError) as error:
-                raise Unreadable(f"{str(cell)[:60]} came, expected times such as 2026-11-23") from error
+            cell = _written_times(cell)
         if isinstance(cell[0], date):
             cell = [_seconds(moment) for moment in cell]
     times = as_array(cell)
     if times is not None and (times.ndim != 1 or np.isnan(times).any()):
         raise Unreadable("a time is missing, or there are lists of times: expected one time for each step")
     return times
+
+
+def _written_times(cell: Sequence[Any]) -> list[Any]:
+    """Dates of strings, or numbers, which are strings where another row holds a word. Raises Unreadable."""
+    for read in (datetime.fromisoformat, float):
+        with suppress(ValueError, TypeError):
+            return [read(one) for one in cell]
+    raise Unreadable(f"{str(cell)[:60]} came, expected numbers, or times such as 2026-11-23")
 
 
 def _seconds(moment: Any) -> float:
