@@ -58,7 +58,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
 
 def last(steps: Steps, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The series that have a value of a target, and the last step of each that has."""
-    there = np.any([~np.isnan(steps.values(name)) for name in targets], axis=0)
+    there = steps.there(targets)
     found = [(i, one.start + int(np.flatnonzero(there[one])[-1])) for i, one in enumerate(steps) if there[one].any()]
     series, origins = np.array(found, dtype=np.int64).reshape(-1, 2).T
     return series, origins

@@ -3,13 +3,13 @@
 Not concerned with how columns are read (`infer_long.py`), nor with the future that is asked for (`future.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from perceivers import recipe
 from perceivers.data.dates import find_times, to_seconds, unlike_dates
@@ -38,6 +38,10 @@ class Steps:
     def values(self, column: str) -> Float[np.ndarray, " t"]:
         """A column as numbers, NaN where missing."""
         return self.frame[column].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+
+    def there(self, columns: Iterable[str]) -> Bool[np.ndarray, " t"]:
+        """Whether a step has a value in one of the columns."""
+        return np.any([~np.isnan(self.values(name)) for name in columns], axis=0)
 
     def words(self, column: str, words: Sequence[str]) -> Float[np.ndarray, "t k"]:
         """1 where a step has a word, 0 where it has another one or none."""
@@ -242,7 +246,7 @@ def boundaries(table: Table, steps: Steps, schema: Schema) -> tuple[float, float
     """
     assert schema.long is not None
     assert schema.long.horizon is not None
-    there = np.any([~np.isnan(steps.values(field.columns[-1])) for field in schema.targets], axis=0)
+    there = steps.there(field.columns[-1] for field in schema.targets)
     end = steps.times[there].max() if there.any() else np.inf
     axis, horizon = np.unique(steps.times[steps.times <= end]), schema.long.horizon
     test = max(horizon, round(schema.split.fractions[2] * len(axis)))
