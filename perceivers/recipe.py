@@ -53,7 +53,7 @@ def size(rows: int, inputs: Set[str]) -> str:
 TEXT_EPOCHS = 8
 
 
-def training(rows: int, learned: int, inputs: Set[str], fields: int) -> dict[str, float | bool]:
+def training(rows: int, learned: int, inputs: Set[str], fields: int) -> dict[str, float | bool | str]:
     """Rates, batch and what regularises, for `rows` of train and validation of which so many are `learned` from, and
     so many input fields of these kinds.
     """
@@ -66,7 +66,7 @@ def training(rows: int, learned: int, inputs: Set[str], fields: int) -> dict[str
         "drop_path": 0.2 if learned < 1_000 else 0.1,
         "field_drop": 0.0 if fields == 1 else 0.3 if small_table else 0.1,
         "average": 0.99,
-        "checkpointing": False,
+        "checkpointing": "off",
         "small": is_small(rows),
     }
 

@@ -335,27 +335,29 @@ def test_pictures_are_learned_from_a_picture_model(tmp_path):
 
 def test_a_step_takes_the_rows_that_half_of_the_memory_holds(monkeypatch, language_run):
     published = original("imagenet_fourier")
-    row = 52 * (2 * 3 * 10 * 32 + 24 * 24 * 29)
+    row = 52 * (24 * 24 * 29 + 10 * 32) + 28 * 2 * 3 * 10 * 32
     weights = 30 * sum(weight.numel() for weight in published.parameters())
     for rows, expected in ((0, 1), (1, 1), (5, 5), (16, 16), (40, 16)):
         monkeypatch.setattr(origins, "_memory", lambda rows=rows: 2 * (weights + (rows + 0.5) * row))
         chosen = origins.of_published(published, "it").chosen(Training())
-        assert (chosen["batch_size"], chosen["checkpointing"]) == (expected, rows == 0)
+        assert (chosen["batch_size"], chosen["checkpointing"]) == (expected, "light" if rows else "full")
     chosen = origins.read(language_run[2]).chosen(Training())
     assert (chosen["batch_size"], chosen["lr"]) == (16, 5e-4)
 
 
-def test_checkpointing_is_on_where_a_step_needs_it_and_then_more_rows_fit(monkeypatch):
+def test_checkpointing_is_full_where_a_step_needs_it_and_then_more_rows_fit(monkeypatch):
     published = original("imagenet_fourier")
     latents, inputs = 10 * 32, 24 * 24 * 29
-    plain, saved = 52 * (2 * 3 * latents + inputs), 52 * (latents + inputs) + 4 * 2 * 3 * latents
+    light, full = (52 * (inputs + latents) + kept * 2 * 3 * latents for kept in (28, 4))
+    off = 52 * (inputs + 2 * 3 * latents)
     weights = 30 * sum(weight.numel() for weight in published.parameters())
-    monkeypatch.setattr(origins, "_memory", lambda: 2 * (weights + 7.5 * plain))
+    monkeypatch.setattr(origins, "_memory", lambda: 2 * (weights + 15.5 * light))
     choose = origins.of_published(published, "it").chosen
-    assert choose(Training())["checkpointing"] is choose(Training(batch_size=7))["checkpointing"] is False
-    assert choose(Training(batch_size=8))["checkpointing"] is True
-    assert choose(Training(batch_size=8, checkpointing=False))["checkpointing"] is False
-    assert choose(Training(checkpointing=True))["batch_size"] == int(7.5 * plain / saved) > 7
+    assert choose(Training())["checkpointing"] == choose(Training(batch_size=15))["checkpointing"] == "light"
+    assert choose(Training(batch_size=16))["checkpointing"] == "full"
+    assert choose(Training(batch_size=16, checkpointing="off"))["checkpointing"] == "off"
+    assert choose(Training(checkpointing="full"))["batch_size"] == int(15.5 * light / full) == 16
+    assert choose(Training(checkpointing="off"))["batch_size"] == int(15.5 * light / off) == 15
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 import torch
 from test_attention import perturbed
 
-from perceivers.core import kernels
 from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 
@@ -124,56 +123,6 @@ def test_gradients_reach_every_parameter(model, arrays):
         assert parameter.grad is not None, name
         moved = parameter.grad.abs().max() > 1e-6
         assert moved or name.endswith("to_k.bias"), name  # no key bias can move a softmax
-
-
-def learned(model, latents):
-    """The gradients of `process`, with dropped branches, and the bytes that were kept for them."""
-    model.zero_grad()
-    torch.manual_seed(23)
-    kept = {}
-
-    def keep(array):
-        kept[array.untyped_storage().data_ptr()] = array  # held, so that no other takes its place
-        return array
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda array: array):
-        found = model.process(latents)
-    inner = sum(array.untyped_storage().nbytes() for array in kept.values())
-    found.square().sum().backward()
-    return {name: p.grad for name, p in model.block.named_parameters()}, inner
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_checkpointing_keeps_less_and_learns_the_same(precision):
-    torch.manual_seed(5)
-    config = PerceiverIOConfig(7, 5, 13, 24, self_attends_per_block=3, num_blocks=2, self_heads=3, drop_path=0.3)
-    model = build(config).train()
-    latents = torch.randn(11, 13, 24)
-    results = []
-    for model.checkpointing in (False, True):
-        with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
-            results.append(learned(model, latents))
-    (expected, whole), (found, kept) = results
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
-        assert torch.equal(gradient, expected[name]), name
-    assert kept == 6 * latents.nbytes  # what goes into each self-attend, and nothing from within
-    assert kept < whole / 5
-
-
-def test_kernels_can_be_tried_within_what_is_computed_anew(monkeypatch):
-    monkeypatch.setattr(kernels, "SMALL_PRODUCT", 1)
-    monkeypatch.setattr(kernels, "SMALL_ATTENTION", 1)
-    torch.manual_seed(5)
-    model = build(PerceiverIOConfig(7, 5, 13, 24, self_attends_per_block=2, self_heads=3)).train()
-    latents = torch.randn(2, 13, 24)
-    expected, _ = learned(model, latents)
-    model.checkpointing = True
-    with kernels.probing() as choices:
-        found, _ = learned(model, latents)
-    assert choices
-    for name, gradient in found.items():
-        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_share_their_weights(model, arrays):

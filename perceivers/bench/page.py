@@ -19,10 +19,8 @@ REJECTED = """Tried and not kept, since a step or a pass was as long or longer: 
 gradients of biases as products; an attention with gradients of its own; GELU and both products of an MLP as one
 function; batches cut into smaller ones; Muon's product by halves; one room for all blocks of an attention; float32
 products as three of the halves of their factors in bfloat16, since torch adds up in float32 only where it casts the
-factors itself, which costs what is gained. Norms, activations and weights of attentions alone computed anew, instead of
-whole self-attends, take no time, but glibc's heap is cut up by what stays, and takes half as much again. Products in
-int8, a scale for each row and each output: language and ImageNet fourier then err by more than 2e-2, with attention in
-float32 even."""
+factors itself, which costs what is gained. Products in int8, a scale for each row and each output: language and
+ImageNet fourier then err by more than 2e-2, with attention in float32 even."""
 TITLES = {
     "published": "The published models",
     "kernels": "The same models with every fast path switched off",

@@ -5,16 +5,14 @@ Not concerned with where inputs and queries come from, nor with what the outputs
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
-import torch
 from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from perceivers.core import streaming
 from perceivers.core.attention import MLP, Attention, CrossAttend, DotProduct, SelfAttend, tanh_gelu
+from perceivers.core.checkpointing import Checkpointing, Checkpoints
 from perceivers.core.inputs import Array, Chunks, Mask, Parts
 from perceivers.core.positions import LearnedArray
 
@@ -22,9 +20,8 @@ from perceivers.core.positions import LearnedArray
 class PerceiverIO(nn.Module):
     """Inputs (b m c) → latents (b n d) → outputs (b o e), at a cost linear in m and in o (figure 2 of the paper).
 
-    `block` is a stack of self-attends that is applied `num_blocks` times, with the same weights. With `checkpointing`
-    only what goes from one self-attend to the next is kept for the backward pass, which computes the rest anew (Chen et
-    al. 2016).
+    `block` is a stack of self-attends that is applied `num_blocks` times, with the same weights. `checkpointing` says
+    how much of a self-attend is computed anew in the backward pass: see `checkpointing.py`.
     """
 
     def __init__(
@@ -42,7 +39,7 @@ class PerceiverIO(nn.Module):
         self.block = nn.ModuleList(block)
         self.decoder = decoder
         self.num_blocks = num_blocks
-        self.checkpointing = False
+        self.checkpointing: Checkpointing = "off"
 
     def encode(self, inputs: Array | Chunks | Iterable, mask: Mask = None) -> Float[Tensor, "b n d"]:
         """The latents read the inputs once. `mask` (b m) is True where there is something to read.
@@ -53,12 +50,10 @@ class PerceiverIO(nn.Module):
 
     def process(self, latents: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The latents think: the block of self-attends, `num_blocks` times."""
+        call = Checkpoints(self.checkpointing)
         for _ in range(self.num_blocks):
             for self_attend in self.block:
-                if self.checkpointing and torch.is_grad_enabled():
-                    latents = cast(Tensor, checkpoint(self_attend, latents, use_reentrant=False))
-                else:
-                    latents = self_attend(latents)
+                latents = call(self_attend, latents)
         return latents
 
     def decode(

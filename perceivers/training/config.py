@@ -59,9 +59,10 @@ class Training:
     kernels: Literal["auto", "plain"] = "auto"
     """How products and attentions are computed; auto: as a probe before the first step finds, or with `steps` by size
     alone; plain: as torch and the papers have it."""
-    checkpointing: bool | None = None
-    """What a self-attend computes is not kept but computed anew in the backward pass: less memory, a longer step. By
-    default on where a published model needs it: with --from, where half of the memory does not hold a step."""
+    checkpointing: Literal["off", "light", "full"] | None = None
+    """What a self-attend computes anew in the backward pass, in place of keeping it; off: nothing; light: all but its
+    products, half of the memory for hardly more time; full: all, the least memory and a longer step. By default off;
+    light where a published model learns (--from), and full where half of the memory does not hold its step so."""
     validations: int = 20
     """So many in a run; with minutes fewer, where few rows each would take more than a tenth of the steps' time."""
     validation_rows: int | None = None

@@ -32,7 +32,7 @@ class LearningModel(pl.LightningModule):
     def __init__(self, model: Model, training: Training, steps: int):
         super().__init__()
         self.model, self.training_config = model, training
-        model.perceiver.checkpointing = bool(training.checkpointing)
+        model.perceiver.checkpointing = training.checkpointing or "off"
         self.factor = warmup_cosine(steps, training.warmup)
         self.waiting = round(steps * (training.new_first or 0))  # steps in which only new weights learn
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from perceivers import published
+from perceivers.core.checkpointing import Checkpointing
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Field
 from perceivers.errors import BadInput, nearest
@@ -40,8 +41,8 @@ from perceivers.training.start import Start, weights_of
 OF_RUN: dict[str, Any] = {"layer_decay": 1.0, "new_first": 0.1}
 OF_PUBLISHED: dict[str, Any] = {"layer_decay": 0.9, "new_first": 0.1, "lr": 5e-4, "adamw_lr": 5e-4}
 ROWS = 16  # a step, at most
-LATENT_BYTES = 4  # that checkpointing keeps for each number of the latents at every layer
-ROW_BYTES = 52  # that a step keeps for each number of a row's inputs, and of its latents at every layer, as measured
+ROW_BYTES = 52  # that a step keeps for each number of a row's inputs, as measured
+LATENT_BYTES = {"off": 52, "light": 28, "full": 4}  # and of its latents, at every layer
 WEIGHT_BYTES = 30  # a weight, its gradient, the optimiser, the average, the source, what is written; as measured
 SHARE = 0.5  # of the memory
 
@@ -101,20 +102,26 @@ def _chosen(
     model: nn.Module, numbers: PerceiverIOConfig, fields: Iterable[Field], training: Training
 ) -> dict[str, Any]:
     """The training options for a model that reads `fields`, `training` being those that are given: of a published one,
-    or one that started from it, so many rows a step as half of the memory holds, and checkpointing where it does not
-    hold the rows that are asked for, or one, without.
+    or one that started from it, so many rows a step as half of the memory holds, and full checkpointing where it does
+    not hold the rows that are asked for, or one, with the light one.
     """
     elements = sum(kind.elements(field) for field in fields if isinstance(kind := modality(field), Deepmind))
     if not elements:
         return OF_RUN
     layers = numbers.num_blocks * numbers.self_attends_per_block
     latents = numbers.num_latents * numbers.latent_channels
-    row = ROW_BYTES * (layers * latents + elements * numbers.input_channels)
-    saved = (ROW_BYTES - LATENT_BYTES) * layers * latents - ROW_BYTES * latents  # all but one layer's, and its input
+    inputs = elements * numbers.input_channels
     room = SHARE * _memory() - WEIGHT_BYTES * sum(weight.numel() for weight in model.parameters())
-    needed = room < row * (training.batch_size or 1)
-    checkpointing = needed if training.checkpointing is None else training.checkpointing
-    rows = int(room / (row - saved if checkpointing else row))
+
+    def row(kind: Checkpointing) -> int:
+        """Bytes; while one layer is computed anew, it takes what it does without."""
+        return (
+            ROW_BYTES * inputs + LATENT_BYTES[kind] * layers * latents + (kind != "off") * LATENT_BYTES["off"] * latents
+        )
+
+    fits = row("light") * (training.batch_size or 1) <= room
+    checkpointing = training.checkpointing or ("light" if fits else "full")
+    rows = int(room / row(checkpointing))
     return {**OF_PUBLISHED, "batch_size": min(ROWS, max(1, rows)), "checkpointing": checkpointing}
 
 

@@ -38,7 +38,7 @@ from perceivers.wide import Wide, find, weigh
 DEFAULT_MINUTES = 10.0
 BEGIN_ROWS, BEGIN_BATCH = 5_000, 64
 FEW_STEPS = 50  # with fewer, a person is told
-NO_ROOM = "note: half of the memory does not hold a step of {}: checkpointing is on, and a step takes longer"
+NO_ROOM = "note: half of the memory does not hold a step of {}: checkpointing is full, and a step takes longer"
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _run(
         folder.write_config(resolved.to_dict(), choices)
     else:
         resolved, choices = folder.resolved(stored, config), folder.kernels(stored)
-    if resolved.training.checkpointing and config.training.checkpointing is None:
+    if resolved.training.checkpointing == "full" and config.training.checkpointing is None:
         say(NO_ROOM.format(counted(resolved.training.batch_size, "row")))
     _note_rows(folder, data)
     rows = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
