@@ -1,4 +1,5 @@
 import datetime
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -544,3 +545,16 @@ def test_a_word_in_a_list_of_numbers_is_said():
     assert "row 4: 's' has 'oops' among numbers" in "\n".join(warnings(read(mixed), infer(read(mixed), ["y"])))
     labels = pl.DataFrame({"s": [["red", "blue"], ["7"]] * 11, "y": targets})
     assert "among numbers" not in "\n".join(warnings(read(labels), infer(read(labels), ["y"])))
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_channels_of_unlike_length_are_told(written):
+    cells = [[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], None, [[1.0, 2.0, 3.5], [4.0]], [[0.5], []]]
+    cells = [json.dumps(cell) if written and cell else cell for cell in cells]
+    rows = {"s": cells * 2, "y": ["a", "b", "b", "a"] * 2}
+    assert (
+        "4 rows of 's' have channels of unlike length, such as row 3 with 1 to 3 steps: what the shorter lack at their "
+        "end is read as missing"
+    ) in "\n".join(warnings(read(rows), infer(read(rows), ["y"])))
+    rows["s"] = [cells[0], None] * 4
+    assert "unlike length" not in "\n".join(warnings(read(rows), infer(read(rows), ["y"])))

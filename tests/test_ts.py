@@ -8,6 +8,7 @@ from perceivers.errors import BadInput
 
 HEADER = "# a comment\n@problemName X\n@timeStamps false\n@univariate true\n@classLabel true a b\n@data\n"
 
+TWO = HEADER.replace("@univariate true", "@univariate false\n@dimensions 2")
 STAMPED = HEADER.replace("@timeStamps false", "@timeStamps true")
 
 
@@ -30,8 +31,7 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
 
 
 def test_channels_are_lists_of_lists_even_where_one_case_has_several(tmp_path):
-    header = HEADER.replace("@univariate true", "@univariate false\n@dimensions 2")
-    frame = ts.read_ts(write(tmp_path, "x.ts", header + "1,2:3,4:a\n5:6:b\n"))
+    frame = ts.read_ts(write(tmp_path, "x.ts", TWO + "1,2:3,4:a\n5:6:b\n"))
     assert frame["series"].to_list() == [[[1.0, 2.0], [3.0, 4.0]], [[5.0], [6.0]]]
 
 
@@ -55,6 +55,7 @@ def test_time_stamps_are_read_and_channels_share_one_axis(tmp_path):
     frame = ts.read_ts(write(tmp_path, "x.ts", header + dates + "(0,1),(5,2):b\n"))
     assert frame["time"].to_list() == [[1167609600.0, 1167609660.0], [0.0, 5.0]]
     assert frame["series"].to_list() == [[2.5, None], [1.0, 2.0]]
+    header = header.replace("@univariate true", "@univariate false\n@equalLength true")  # on the axis that they share
     frame = ts.read_ts(write(tmp_path, "y.ts", header + "(0,1),(2,2):(1,3),(2,4):a\n"))
     assert frame["time"].to_list() == [[0.0, 1.0, 2.0]]
     assert frame["series"].to_list() == [[[1.0, None, 2.0], [None, 3.0, 4.0]]]
@@ -96,6 +97,17 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path):
         (HEADER, "no case after @data"),
         (HEADER + "1,2:a\n1,x:b\n", "line 8: 'x' is no number"),
         (HEADER + "1,2:c\n", "line 7: class 'c' is none of @classLabel: a, b"),
+        (
+            HEADER + "1,2:a\n1,2:3,4:b\n",
+            "line 8: 2 channels came, but the header says @univariate true: give 1, then :",
+        ),
+        (
+            HEADER + "1,2\n",
+            "line 7: 0 channels came, but the header says @univariate true: give 1, then : and the label",
+        ),
+        (TWO + "1,2:3,4:5,6:a\n", "line 8: 3 channels came, but the header says @dimensions 2: give 2, then :"),
+        (STAMPED + "(0,1):(0,2):a\n", "line 7: 2 channels came, but the header says @univariate true"),
+        (TWO.replace("@data", "@equalLength true\n@data") + "1,2:3:a\n", "line 9: channels of 2, 1 steps .* write ?"),
         (STAMPED + "1,2:a\n", r"expected \(time,value\)"),
         (STAMPED + "(0,1),junk,(2,3):a\n", r"line 7: 'junk': expected \(time,value\)"),
         (STAMPED + "(0,1),(2,3),(0.0,4):a\n", "line 7: time '0.0' is there twice in a channel: keep one"),

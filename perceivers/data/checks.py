@@ -4,6 +4,7 @@ Not concerned with how a schema is inferred (`infer.py`).
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_header, _about_targets, _several_labels, _words, _look_alikes, _give_aways, _duplicates, _parted)
+    found = (_header, _about_targets, _several_labels, _words, _uneven, _look_alikes, _give_aways, _duplicates, _parted)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
@@ -179,6 +180,32 @@ def _words(table: Table, schema: Schema) -> Iterator[str]:
                 f"row {row + 1}: {field.name!r} has {words[row][0]!r} among numbers: so all of its lists are read as "
                 "labels, not as series; write a number or nothing there"
             )
+
+
+def _uneven(table: Table, schema: Schema) -> Iterator[str]:
+    """Channels of one series that are not equally long."""
+    for field in (*schema.inputs, *schema.targets):
+        for name in field.columns if field.modality == "series" else ():
+            lengths = _channels(table.frame[name]).list.eval(pl.element().list.len())
+            uneven = (lengths.list.min() < lengths.list.max()).fill_null(False)
+            if uneven.any():
+                row = int(uneven.arg_max() or 0)
+                yield (
+                    f"{counted(int(uneven.sum()), 'row')} of {name!r} have channels of unlike length, such as row "
+                    f"{row + 1} with {lengths[row].min()} to {lengths[row].max()} steps: what the shorter lack at "
+                    "their end is read as missing"
+                )
+
+
+def _channels(cells: pl.Series) -> pl.Series:
+    """Cells that are, or are written as, lists of lists; null where they are not."""
+    dtype, lists = cells.dtype, pl.List(pl.List(pl.Float64))
+    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.List):
+        return cells
+    if dtype == pl.String:
+        with suppress(pl.exceptions.PolarsError):
+            return cells.set(~cells.str.contains(r"^\s*\[\s*\[").fill_null(False), None).str.json_decode(lists)
+    return pl.Series(cells.name, [None], dtype=lists)
 
 
 def _look_alikes(table: Table, schema: Schema) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.errors import BadInput
+from perceivers.terminal import counted
 
 PAIR = re.compile(r"(.+)_(train|test)\.ts", re.IGNORECASE)
 PAIRED = re.compile(r"\(([^()]*),([^(),]*)\)")
@@ -26,6 +27,8 @@ class Header(NamedTuple):
     stamped: bool  # each step comes with its time
     labels: tuple[str, ...] | None  # the classes; None: the label is a number
     labelled: bool
+    channels: tuple[int, str] | None  # how many a case has, and the line that says so
+    equal: bool  # all steps of a case are there in each of its channels
 
 
 def find_pair(folder: Path) -> dict[str, Path] | None:
@@ -92,25 +95,41 @@ def _header(path: Path, lines: list[str]) -> tuple[Header, int]:
             classes, number_asked = labels[0].lower() == "true", found.get("@targetlabel", ["false"])[0].lower()
             stamped = found.get("@timestamps", ["false"])[0].lower() == "true"
             known = tuple(labels[1:]) if classes else None
-            return Header(stamped, known, classes or number_asked == "true"), number + 1
+            equal = found.get("@equallength", ["false"])[0].lower() == "true"
+            return Header(stamped, known, classes or number_asked == "true", _channels(found), equal), number + 1
         if not words[0].startswith("@") or len(words) < 2:
             raise BadInput(f"{path}, line {number + 1}: {line[:40]!r}: expected `@key value` lines, then @data")
         found[words[0].lower()] = words[1:]
     raise BadInput(f"{path}: no @data line: not a .ts file of the UCR/UEA archive")
 
 
+def _channels(found: dict[str, list[str]]) -> tuple[int, str] | None:
+    if found.get("@univariate", [""])[0].lower() == "true":
+        return 1, "@univariate true"
+    said = next((f"{key} {found[key][0]}" for key in ("@dimensions", "@dimension") if key in found), None)
+    count = (said or "").split(" ")[-1]
+    return (int(count), said) if said and count.isdecimal() else None
+
+
 def _case(where: str, line: str, header: Header) -> dict[str, object]:
     """One line → its columns. Raises BadInput."""
     if header.stamped:
         return _stamped_case(where, line, header)
-    channels, label = _parts(line.split(":"), header)
-    return {"series": [_values(where, channel.split(",")) for channel in channels], **_label(where, label, header)}
+    channels, label = _parts(where, line.split(":"), header)
+    series = [_values(where, channel.split(",")) for channel in channels]
+    if header.equal and len({len(channel) for channel in series}) > 1:
+        lengths = ", ".join(str(len(channel)) for channel in series)
+        raise BadInput(
+            f"{where}: channels of {lengths} steps came, but the header says @equalLength true: write ? where a value "
+            "is missing, or @equalLength false"
+        )
+    return {"series": series, **_label(where, label, header)}
 
 
 def _stamped_case(where: str, line: str, header: Header) -> dict[str, object]:
     """Channels of their own times share one axis: a value is missing at the times of the others."""
     pairs = re.sub(r"\([^()]*\)", lambda match: match[0].replace(":", "\0"), line).split(":")  # clocks have colons
-    channels, label = _parts([pair.replace("\0", ":") for pair in pairs], header)
+    channels, label = _parts(where, [pair.replace("\0", ":") for pair in pairs], header)
     found = []
     for channel in channels:
         steps, rest = PAIRED.findall(channel), PAIRED.sub("", channel).strip(", \t")
@@ -126,8 +145,15 @@ def _stamped_case(where: str, line: str, header: Header) -> dict[str, object]:
     return {"series": series, "time": times, **_label(where, label, header)}
 
 
-def _parts(parts: list[str], header: Header) -> tuple[list[str], str | None]:
-    return (parts[:-1], parts[-1].strip()) if header.labelled else (parts, None)
+def _parts(where: str, parts: list[str], header: Header) -> tuple[list[str], str | None]:
+    channels, label = (parts[:-1], parts[-1].strip()) if header.labelled else (parts, None)
+    if header.channels is not None and len(channels) != header.channels[0]:
+        count, said = header.channels
+        raise BadInput(
+            f"{where}: {counted(len(channels), 'channel')} came, but the header says {said}: "
+            f"give {count}{', then : and the label' if header.labelled else ''}, or change the header"
+        )
+    return channels, label
 
 
 def _label(where: str, label: str | None, header: Header) -> dict[str, object]:
