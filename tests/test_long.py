@@ -74,7 +74,11 @@ def test_columns_that_change_are_channels_and_the_others_hold_for_the_whole():
 def test_a_target_that_changes_within_a_series_needs_a_horizon():
     data = table()
     with pytest.raises(BadInput, match="column 'x' changes within the series 'a': to forecast it say --horizon"):
-        long.arrange(data, infer.infer(data, ["x"], time="t", series="id"))
+        infer.infer(data, ["x"], time="t", series="id")  # as `inspect` does
+    schema = infer.infer(data, time="t", series="id")
+    asked = schema.replace(replace(schema["x"], modality="number", role="target", columns=("x",), options={}))
+    with pytest.raises(BadInput, match="column 'x' changes within the series 'a': to forecast it say --horizon"):
+        long.arrange(data, asked)
 
 
 def test_series_are_answered_without_their_target():

@@ -63,7 +63,9 @@ def infer_long(
         known = _known(steps, targets, channels, long.horizon) if targets else []
         fields += [_channel(table, name, long, name in known) for name in channels]
     if long.horizon is None:
-        return Schema(tuple(fields), Split(column=split, group=group), long)
+        schema = Schema(tuple(fields), Split(column=split, group=group), long)
+        cutting.check_constant(table, steps, schema)
+        return schema
     return cutting.fitted(table, Schema(tuple(fields), Split(time=long.time), long))
 
 

@@ -169,11 +169,11 @@ def of_series(table: Table, steps: Steps, schema: Schema) -> Table:
             columns.append(pl.Series(name, [steps.frame[name][s] for s in steps]))
         else:
             columns.append(steps.frame[name].gather(steps.starts[:-1]))
-    _check_constant(table, steps, schema)
+    check_constant(table, steps, schema)
     return replace(table, frame=pl.DataFrame(columns), notes=(*table.notes, *steps.notes))
 
 
-def _check_constant(table: Table, steps: Steps, schema: Schema) -> None:
+def check_constant(table: Table, steps: Steps, schema: Schema) -> None:
     """Raises BadInput where a column that is read once for a series changes within one. A target may be absent."""
     once = {
         name: f"to forecast it say --horizon; the {field.role} {field.name!r} must be one value a series"
