@@ -59,11 +59,12 @@ class TrainedModel(Loaded):
 
     def evaluations(self, data: Any) -> tuple[list[Evaluation], dict[int, str], list[str]]:
         table = sources.read(data)
-        ours = self._is_training_data(table)
+        ours, said = self._is_training_data(table), table.notes
         table = long.arrange(table, self.schema, split=ours)
         asked = self._test_rows(table) if ours else None
         found, rows = evaluate(self.model, table, asked)
-        notes = [*note_unknown(self.model, found), *rows.remarks()]
+        notes = [note for note in table.notes if note not in said]
+        notes += [*note_unknown(self.model, found), *rows.remarks()]
         if asked is not None:
             notes.append(f"the model was trained on these data: measured on their {len(asked):,} test rows alone")
         if known := 0 if ours else self._seen(table):

@@ -225,7 +225,7 @@ def test_unknown_and_missing_units_are_unseen():
     found = EVENTS.read(field, [[0.0, "zebra", 1.0], [1.0, None, 1.0], [2.0, "b", 1.0]])
     assert found.units.tolist() == [3, 3, 1]
     assert found.counts.tolist() == [0, 1, 0, 2]
-    assert EVENTS.remarks(field, found) == ("unit 'zebra' is none of those of training: it is read as unseen",)
+    assert EVENTS.remarks(field, None, found) == ("unit 'zebra' is none of those of training: it is read as unseen",)
 
 
 def test_a_start_takes_over_units_by_their_names():

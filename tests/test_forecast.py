@@ -351,7 +351,7 @@ def test_what_is_known_in_advance_changes_the_answer_and_what_is_not_does_not(ru
     assert (model.predict(ahead)["sold"] - model.predict(other)["sold"]).abs().max() > 1e-3
 
 
-def test_words_that_are_known_in_advance_change_the_answer(tmp_path):
+def test_words_that_are_known_in_advance_change_the_answer(tmp_path, capsys):
     day = np.arange(200)
     deal = np.where(day % 5 == 0, "half price", np.where(day % 7 == 0, "two for one", None))
     level = np.sin(day / 3) + 2 * (day % 5 == 0) + (day % 7 == 0)
@@ -361,7 +361,13 @@ def test_words_that_are_known_in_advance_change_the_answer(tmp_path):
     answers = pv.load(model.save(tmp_path / "copy")).predict(frame)
     assert answers["day"].to_list() == list(range(190, 200))
     other = frame.with_columns(deal=pl.when(pl.col("day") < 190).then("deal").otherwise(pl.lit("new")))
+    capsys.readouterr()
     assert (model.predict(other)["sold"] - answers["sold"]).abs().max() > 1e-3
+    told = "'new' (10 steps) is none of those of training: read as no word at all"
+    assert f"note: deal: {told}" in capsys.readouterr().err
+    many = frame.with_columns(deal=pl.when(pl.col("day") < 196).then("deal").otherwise(pl.col("day").cast(pl.String)))
+    with pytest.warns(UserWarning, match=r"'196' \(1 step\), .* and 1 other word are none of those of training"):
+        model.evaluate(many.with_columns(pl.col("sold").fill_null(0.0)))
 
 
 def call(*arguments):

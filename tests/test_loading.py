@@ -23,10 +23,9 @@ def test_remarks_on_very_many_categories_are_a_few_and_the_number_of_rows(labels
     rows.readable(range(len(rows)))
     column = rows.columns["kind"]
     assert len(column.remarks) <= MOST_REMARKS
-    if labels == "one":
-        lines = rows.remarks()
-        assert lines[3].endswith("(2 rows, such as row 5)")
-        assert lines[5:] == ["kind: and more remarks of this kind (9,995 rows)"]
+    lines = rows.remarks()
+    assert lines[3] == "kind: 'new 3' is none of those of training: it is read as unseen (2 rows, such as row 5)"
+    assert lines[5:] == ["kind: and more remarks of this kind (9,995 rows)"]
 
 
 def test_what_is_not_kept_is_read_once_a_batch(tmp_path, monkeypatch):

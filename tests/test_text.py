@@ -100,8 +100,8 @@ def test_of_a_very_long_text_so_many_windows_are_read_and_it_is_said():
     assert len(windows) == 256
     assert {len(window) for window in windows} == {100}
     assert windows[-1][-1] == 1
-    assert TEXT.remarks(field, example) == ("so long that 256 windows of it are read, evenly spread",)
-    assert TEXT.remarks(field, example[:25_600]) == ()
+    assert TEXT.remarks(field, None, example) == ("so long that 256 windows of it are read, evenly spread",)
+    assert TEXT.remarks(field, None, example[:25_600]) == ()
 
 
 def test_crops_reach_both_ends():

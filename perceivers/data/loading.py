@@ -37,7 +37,7 @@ class Reader(Protocol):
 
     def read(self, field: Field, cell: Any) -> Any: ...
     def read_all(self, field: Field, cells: Sequence[Any]) -> Sequence[Any] | np.ndarray | None: ...
-    def remarks(self, field: Field, example: Any) -> Sequence[str]: ...
+    def remarks(self, field: Field, cell: Any, example: Any) -> Sequence[str]: ...
 
     def remarks_on_all(self, field: Field, cells: Sequence[Any], examples: Any) -> Iterable[tuple[int, str]]: ...
     def mismatch(self, field: Field, example: Any, examples: Mapping[str, Any]) -> str | None: ...
@@ -122,10 +122,11 @@ class Column:
         if row in self.kept:
             return self.kept[row]
         try:
-            example = self.reader.read(self.field, self.cell(row))
+            cell = self.cell(row)
+            example = self.reader.read(self.field, cell)
         except Unreadable as error:
             raise Unreadable(self._at(row, str(error))) from error
-        for remark in self.reader.remarks(self.field, example):
+        for remark in self.reader.remarks(self.field, cell, example):
             self._note(row, remark)
         self._keep(row, example)
         return example

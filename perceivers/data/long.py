@@ -17,9 +17,10 @@ from perceivers.data.schema import Field, Long, Schema, free
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS, by_first
 from perceivers.errors import BadInput, nearest
+from perceivers.terminal import counted
 
 MOST_TRAIN, MOST_VALIDATION = 50_000, 2_000  # windows; of more, every so many-th is taken
-FIRST = 3  # series that a note names
+FIRST = 3  # series, or words, that a note names
 PAST = ".past"  # ends the name of the field in which a target's own past is read
 
 
@@ -342,7 +343,22 @@ def of_windows(table: Table, steps: Steps, schema: Schema, windows: Windows) -> 
         cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
         frame = frame.with_columns(cells.fill_null(strategy="backward").fill_null(0))
     parts = {name: np.flatnonzero(windows.part == p) for p, name in enumerate(PARTS)}
-    return replace(table, frame=frame, views=views, parts=parts, notes=(*table.notes, *steps.notes))
+    notes = (*table.notes, *steps.notes, *_unseen(steps, schema))
+    return replace(table, frame=frame, views=views, parts=parts, notes=notes)
+
+
+def _unseen(steps: Steps, schema: Schema) -> Iterator[str]:
+    """A line for each column with words that train has not."""
+    for field in schema.inputs:
+        if isinstance(known := field.options.get("words"), list):
+            cells = steps.frame[field.columns[-1]].cast(pl.String).drop_nulls()
+            counts = cells.filter(~cells.is_in(known) & (cells.str.strip_chars() != "")).value_counts()
+            if counts.height:
+                rows = counts.sort([pl.col("count"), cells.name], descending=[True, False]).head(FIRST).rows()
+                words = ", ".join(f"{word!r:.60} ({counted(count, 'step')})" for word, count in rows)
+                more = f" and {counted(counts.height - FIRST, 'other word')}" if counts.height > FIRST else ""
+                verb = "is" if counts.height == 1 else "are"
+                yield f"{field.name}: {words}{more} {verb} none of those of training: read as no word at all"
 
 
 def view(field: Field, steps: Steps, long: Long, windows: Windows) -> list[Any]:

@@ -128,7 +128,7 @@ class Audio(Modality):
         """Overlapping windows of `seconds`, the last one flush with the end."""
         return windows(example, _longest(field))
 
-    def remarks(self, field: Any, example: Rows | None) -> Sequence[str]:
+    def remarks(self, field: Any, cell: Any, example: Rows | None) -> Sequence[str]:
         return remarks(example, _longest(field))
 
     def crop(self, field: Any, example: Rows, uniform: float) -> Rows:

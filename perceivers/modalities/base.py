@@ -78,8 +78,8 @@ class Modality(ABC):
         """All examples of a column at once, indexable by an integer array, where that is cheap; else None."""
         return None
 
-    def remarks(self, field: Any, example: Any) -> Sequence[str]:
-        """What a person should know of how an example was read, each in a few words that fit many rows."""
+    def remarks(self, field: Any, cell: Any, example: Any) -> Sequence[str]:
+        """What a person should know of how a cell was read, each in a few words that fit many rows."""
         return ()
 
     def remarks_on_all(self, field: Any, cells: Sequence[Any], examples: Any) -> Iterable[tuple[int, str]]:

@@ -42,6 +42,7 @@ from perceivers.terminal import natural
 NO_LABEL = -1
 LEAST = 1e-12  # probability whose logarithm is taken
 SHOWN = 10  # categories in a message
+UNSEEN = "is none of those of training: it is read as unseen"
 
 
 class Category(Modality):
@@ -97,9 +98,13 @@ class Category(Modality):
         indices = (None if is_missing(cell) else self._index(field, label(cell)) for cell in cells)
         return np.array([NO_LABEL if index is None else index for index in indices], dtype=np.int64)
 
+    def remarks(self, field: Any, cell: Any, example: Any) -> Sequence[str]:
+        known = _indices(tuple(field.options["categories"]))
+        return [f"{one!r:.60} {UNSEEN}" for one in _readable(field, cell) if one not in known]
+
     def remarks_on_all(self, field: Any, cells: Sequence[Any], examples: np.ndarray) -> Iterable[tuple[int, str]]:
         for row in np.flatnonzero(examples == len(field.options["categories"])).tolist():
-            yield row, f"{label(cells[row])!r:.60} is none of those of training: it is read as unseen"
+            yield row, f"{label(cells[row])!r:.60} {UNSEEN}"
 
     def _index(self, field: Any, one: str) -> int:
         known = _indices(tuple(field.options["categories"]))

@@ -89,7 +89,7 @@ class DeepmindClip(Deepmind):
         """The Path of a clip of at most two minutes, or an array (t h w) or (t h w c), which is silent."""
         return read_clip(cell, sizes_of(field.options))
 
-    def remarks(self, field: Any, example: Clip) -> Sequence[str]:
+    def remarks(self, field: Any, cell: Any, example: Clip) -> Sequence[str]:
         return example.notes
 
     def windows(self, field: Any, example: Clip | None) -> list[Clip | None]:

@@ -85,7 +85,7 @@ class Events(Modality):
         """
         return recordings.read(field, cell)
 
-    def remarks(self, field: Any, example: Recording | None) -> Sequence[str]:
+    def remarks(self, field: Any, cell: Any, example: Recording | None) -> Sequence[str]:
         return () if example is None else example.remarks
 
     def windows(self, field: Any, example: Recording | None) -> list[Recording | None]:

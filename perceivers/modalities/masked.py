@@ -91,8 +91,8 @@ class Masked(Modality):
         windows = [window for window in TEXT.windows(field, example) if window is not None]
         return [hide(window, np.random.default_rng(zlib.crc32(window.tobytes()))) for window in windows]
 
-    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
-        return () if field.role == "target" else TEXT.remarks(field, example)
+    def remarks(self, field: Any, cell: Any, example: np.ndarray | None) -> Sequence[str]:
+        return () if field.role == "target" else TEXT.remarks(field, cell, example)
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
         random = np.random.default_rng(int(uniform * 2**53))

@@ -85,7 +85,7 @@ class Text(Modality):
         """Overlapping windows of `max_bytes`, the last one flush with the end."""
         return windows(example, field.options["max_bytes"])
 
-    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+    def remarks(self, field: Any, cell: Any, example: np.ndarray | None) -> Sequence[str]:
         return remarks(example, field.options["max_bytes"])
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:

@@ -134,7 +134,7 @@ class Video(Modality):
         """Overlapping windows of `frames`, the last one flush with the end."""
         return windows(example, field.options["frames"])
 
-    def remarks(self, field: Any, example: np.ndarray | None) -> Sequence[str]:
+    def remarks(self, field: Any, cell: Any, example: np.ndarray | None) -> Sequence[str]:
         return remarks(example, field.options["frames"])
 
     def crop(self, field: Any, example: np.ndarray, uniform: float) -> np.ndarray:
