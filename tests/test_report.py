@@ -237,6 +237,13 @@ def test_examples_are_the_most_confident_errors_first_and_drawn():
     assert all(example.right for example in section["right"])
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_row_of_few_is_explained_once_though_it_is_among_the_worst_and_drawn(rows):
+    given = prices(n=rows)
+    examples = section_of(summary(given, inputs=[photo()]), given)["looks"]["examples"]
+    assert len({e.name for e in examples}) == len(examples) >= min(rows, 3)
+
+
 def test_confusion_counts_rows_by_true_class():
     truth = np.array([0, 0, 0, 1, 1, 2])
     asked = np.array([0, 0, 1, 1, 1, 0])

@@ -60,7 +60,7 @@ def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str
     ]
     examples = [
         looked(result.explain(int(result.rows[i])), summary.row_name(int(result.rows[i])), truth, right)
-        for i, truth, right in shown
+        for i, truth, right in dict.fromkeys(shown)  # of few rows the same may be drawn and worst
     ]
     drawn = [e for e in examples if e.drawings]
     return {
