@@ -10,7 +10,7 @@ from PIL import Image
 
 import perceivers as pv
 from perceivers.data.dates import find_dates, to_seconds
-from perceivers.data.infer import check, describe, infer, nearest, warnings, with_split
+from perceivers.data.infer import check, describe, infer, nearest, unclear_dates, warnings, with_split
 from perceivers.data.schema import Schema
 from perceivers.data.sources import Table, read
 from perceivers.errors import BadInput
@@ -558,3 +558,16 @@ def test_channels_of_unlike_length_are_told(written):
     ) in "\n".join(warnings(read(rows), infer(read(rows), ["y"])))
     rows["s"] = [cells[0], None] * 4
     assert "unlike length" not in "\n".join(warnings(read(rows), infer(read(rows), ["y"])))
+
+
+def test_dates_whose_days_could_be_months_are_told(tmp_path, capsys):
+    rows = {"when": [f"{i % 11 + 1:02}/{i % 7 + 1:02}/2026" for i in range(40)], "y": [float(i) for i in range(40)]}
+    data = read(rows)
+    (line,) = unclear_dates(data, infer(data, ["y"]))
+    assert "'08/01/2026' is read as 2026-08-01; if it is 2026-01-08, write `date: '%d/%m/%Y'` in the schema" in line
+    clear = read(rows | {"when": [*rows["when"][1:], "31/12/2026"]})
+    assert unclear_dates(clear, infer(clear, ["y"])) == []
+    pv.fit(data.frame, "y", steps=1, size="tiny", out=tmp_path / "guessed")
+    assert line in capsys.readouterr().err
+    pv.fit(data.frame, steps=1, size="tiny", out=tmp_path / "said", schema=infer(data, ["y"]))
+    assert line not in capsys.readouterr().err

@@ -411,6 +411,28 @@ def test_day_and_month_are_told_apart_by_steps_that_are_regular_and_stay_so(form
     assert future.future(sources.read(written), schema)[1]["t"].to_list() == ["1990-07-01", "1990-08-01"]
 
 
+@pytest.mark.parametrize(
+    ("form", "count", "read", "day"),
+    [
+        ("%d/%m/%Y", 12, "%d/%m/%Y", "1990-02-01"),  # a year of months, or twelve days of January
+        ("%d/%m/%Y", 6, "%m/%d/%Y", "1990-01-02"),
+        ("%d.%m.%Y", 12, "%d.%m.%Y", "1990-02-01"),
+    ],
+)
+def test_times_that_are_regular_in_either_order_are_told_as_they_are_read(form, count, read, day):
+    data = sources.read(monthly(1, form).frame.head(count))
+    schema = infer.infer(data, ["x"], time="t", horizon=1)
+    assert schema["t"].options == {"date": read}
+    (line,) = infer.unclear_dates(data, schema)
+    other = next(how for how in (form, form.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")) if how != read)
+    assert f"'t': days could be months, as nothing says otherwise: {data.frame['t'][1]!r} is read as {day}" in line
+    assert line.endswith(f"write `date: '{other}'` in the schema")
+    assert line in " ".join(infer.describe(data, schema).split())
+    changed = schema.replace(schema["t"].with_options(date=other))
+    assert long.sort(data, schema.long, date=changed.date("t")).times[1] != long.sort(data, schema.long).times[1]
+    assert infer.unclear_dates(monthly(4, form), infer.infer(monthly(4, form), ["x"], time="t", horizon=1)) == []
+
+
 def test_rows_ordered_by_time_are_split_by_the_order_that_is_regular():
     schema = infer.infer(monthly(), ["x"], time="t")
     assert schema["t"].options == {"date": "%d/%m/%Y"}

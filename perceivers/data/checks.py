@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceivers.data.dates import to_seconds
+from perceivers.data.dates import other_order, to_seconds
 from perceivers.data.folders import SPLITS
 from perceivers.data.rules import CLASSES, present
 from perceivers.data.schema import Field, Schema
@@ -129,6 +129,21 @@ def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
     found = (_header, _about_targets, _several_labels, _words, _uneven, _look_alikes, _give_aways, _duplicates, _parted)
     return [*table.notes, *(line for find in found for line in find(table, schema))]
+
+
+def unclear_dates(table: Table, schema: Schema) -> list[str]:
+    """A line for each column whose days could be months, of the table as it came."""
+    axes = {schema.split.time, None if schema.long is None else schema.long.time}
+    lines = []
+    for field in schema.fields:
+        date, name = field.options.get("date"), field.columns[0]
+        if isinstance(date, str) and (found := other_order(present(table.frame[name]), date, name in axes)):
+            other, cell, ours, theirs = found
+            lines.append(
+                f"{name!r}: days could be months, as nothing says otherwise: {cell!r} is read as {ours}; if it is "
+                f"{theirs}, write `date: '{other}'` in the schema"
+            )
+    return lines
 
 
 def _header(table: Table, schema: Schema) -> Iterator[str]:

@@ -23,6 +23,7 @@ FORMS = {
 DATE = "|".join([ISO, *(f"^{re.sub('[?]P<[a-z]+>', '', form)}$" for form in FORMS)])
 MOSTLY = 0.9
 SAMPLE = 1_000
+MONTHS = 12
 
 
 def find_dates(cells: pl.Series) -> bool | str:
@@ -42,20 +43,53 @@ def find_dates(cells: pl.Series) -> bool | str:
 
 def find_times(cells: pl.Series, known: bool | str = False) -> bool | str:
     """How the times of an axis are dates: as `known`, where all of `cells` (none missing) are written so; else as
-    `find_dates`, or, where day and month could be either, the other order if the steps are regular in that one alone.
+    `find_dates`, or, where day and month could be either, the other order if the steps are regular in that one alone,
+    or are the twelve months of a year, the day first: twelve days of a January are rarer.
     """
     if isinstance(known, str) and cells.dtype == pl.String and not to_seconds(cells, known).has_nulls():
         return known
     if not isinstance(found := find_dates(cells), str):
         return found
-    regular = [how for how in _readings(cells) if _is_regular(to_seconds(cells, how))]
-    return regular[0] if len(regular) == 1 else found
+    regular = _regular(cells)
+    if len(regular) == 1:
+        return regular[0]
+    day_first = (how for how in regular if isinstance(how, str) and how.startswith("%d"))
+    return next((how for how in day_first if _moments(to_seconds(cells, how)).dt.month().n_unique() == MONTHS), found)
+
+
+def other_order(cells: pl.Series, date: str, axis: bool) -> tuple[str, str, str, str] | None:
+    """The format of the other order of day and month, in which `cells` (none missing) could be read as well as by
+    `date`, and the first cell that is then another day, with both days; of an `axis` of times, only where its steps do
+    not tell the two apart.
+    """
+    if cells.dtype != pl.String or not len(cells) or (axis and len(_regular(cells)) == 1):
+        return None
+    days = _days(to_seconds(cells, date))
+    for how in _readings(cells):
+        if isinstance(how, str) and (unlike := (others := _days(to_seconds(cells, how))) != days).any():
+            first = int(unlike.arg_max() or 0)
+            return how, cells[first], str(days[first]), str(others[first])
+    return None
+
+
+def _days(seconds: pl.Series) -> pl.Series:
+    return (seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.date()
+
+
+def _regular(cells: pl.Series) -> list[bool | str]:
+    """The ways to read `cells` in which they are regular."""
+    return [how for how in _readings(cells) if _is_regular(to_seconds(cells, how))]
 
 
 def _is_regular(seconds: pl.Series) -> bool:
     """Whether times are equally far apart, or all on the same day of a month."""
-    times = (seconds.unique().sort() * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
+    times = _moments(seconds)
     return len(times) > 2 and 1 in (times.diff().drop_nulls().n_unique(), times.dt.day().n_unique())
+
+
+def _moments(seconds: pl.Series) -> pl.Series:
+    """Each once, in order."""
+    return (seconds.unique().sort() * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
 def unlike_dates(cells: pl.Series) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceivers.data.checks import check, check_rows, check_target, likely_targets, warnings
+from perceivers.data.checks import check, check_rows, check_target, likely_targets, unclear_dates, warnings
 from perceivers.data.dates import MOSTLY, find_times
 from perceivers.data.file_kinds import TIME_NAMES
 from perceivers.data.folders import SPLITS
@@ -24,7 +24,7 @@ from perceivers.data.sources import Table
 from perceivers.errors import BadInput, nearest
 from perceivers.terminal import counted, natural, printable
 
-__all__ = ["check", "describe", "infer", "nearest", "warnings"]
+__all__ = ["check", "describe", "infer", "nearest", "unclear_dates", "warnings"]
 
 WIDTH = 120
 ASKED_NAMES = frozenset({"asked", "at", "when"})
@@ -238,7 +238,7 @@ def describe(table: Table, schema: Schema) -> str:
     if not schema.targets:
         likely = ", ".join(likely_targets(table, schema))
         lines += _wrapped("target", f"none yet: say --target NAME{f'; likely ones: {likely}' if likely else ''}")
-    for warning in warnings(table, schema):
+    for warning in (*unclear_dates(table, schema), *warnings(table, schema)):
         lines += _wrapped("note", warning)
     return "\n".join(printable(line) for line in lines)
 

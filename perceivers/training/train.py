@@ -142,7 +142,7 @@ def train(
     check_options(origin, config)
     message = f"stopped; started again, the same command goes on in {out}"
     with kernels.plain(), Signals(message) as signals:  # a choice by the clock would differ when it goes on
-        table = sources.read(data)
+        table, guessed = sources.read(data), schema is None
         try:
             schema = open_schema(table, targets, group, time_column, schema, series, horizon)
         except BadInput:
@@ -159,7 +159,8 @@ def train(
         with folder:
             stored = folder.config()
             data = prepare(table, schema, parts)
-            for warning in infer.warnings(data.table, data.schema):
+            unclear = infer.unclear_dates(table, schema) if guessed else ()
+            for warning in (*unclear, *infer.warnings(data.table, data.schema)):
                 say(f"note: {warning}")
             try:
                 folder.count_time()
