@@ -198,6 +198,9 @@ def test_files_that_are_no_pictures(tmp_path):
     text.write_text("not a picture")
     with pytest.raises(Unreadable, match=r"text\.png: not a picture \(PNG, JPEG"):
         pixels.read(text, LIMIT)
+    text.write_text("")
+    with pytest.raises(Unreadable, match=r"text\.png: an empty file: copy it anew"):
+        pixels.read(text, LIMIT)
     with pytest.raises(Unreadable, match=r"none\.png: cannot be read: No such file"):
         pixels.read(tmp_path / "none.png", LIMIT)
     photo = Pillow.fromarray(load_sample_images().images[0])

@@ -553,7 +553,7 @@ def test_channels_of_unlike_length_are_told(written):
     cells = [json.dumps(cell) if written and cell else cell for cell in cells]
     rows = {"s": cells * 2, "y": ["a", "b", "b", "a"] * 2}
     assert (
-        "4 rows of 's' have channels of unlike length, such as row 3 with 1 to 3 steps: what the shorter lack at their "
+        "channels of unlike length in 4 rows of 's', such as row 3 with 1 to 3 steps: what the shorter lack at their "
         "end is read as missing"
     ) in "\n".join(warnings(read(rows), infer(read(rows), ["y"])))
     rows["s"] = [cells[0], None] * 4
@@ -571,3 +571,11 @@ def test_dates_whose_days_could_be_months_are_told(tmp_path, capsys):
     assert line in capsys.readouterr().err
     pv.fit(data.frame, steps=1, size="tiny", out=tmp_path / "said", schema=infer(data, ["y"]))
     assert line not in capsys.readouterr().err
+
+
+def test_infinities_are_told_before_their_rows_are_left_out():
+    rows = {"x": [1.0, float("inf"), None, float("nan")] * 5, "z": ["1", "2", "-inf", "0.5"] * 5, "y": [1.5, 2.0] * 10}
+    told = "\n".join(warnings(read(rows), infer(read(rows), ["y"])))
+    assert "infinity in 5 rows of 'x', such as row 2, which cannot be read" in told
+    assert "infinity in 5 rows of 'z', such as row 3" in told
+    assert "of 'y'" not in told

@@ -153,7 +153,8 @@ def test_utf16_and_a_bad_header_are_refused(tmp_path):
         ("", "an empty file"),
         ("\n \n", "an empty file"),
         ("a,b\n", "a header without rows"),
-        ("a,b,a\n1,2,3\n", "two columns are named 'a'"),
+        ("a,b,a\n1,2,3\n", "two columns are named 'a': rename one"),
+        ("0,0,5\n0,1,7\n", "two columns are named '0': write a first line with a name for each column"),
         ('a,b\n1,"never closed\n2,3\n', "a quote must be closed"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import other_order, to_seconds
+from perceivers.data.delimited import are_numbers
 from perceivers.data.folders import SPLITS
 from perceivers.data.rules import CLASSES, present
 from perceivers.data.schema import Field, Schema
@@ -127,7 +128,18 @@ def to_seconds_or_numbers(cells: pl.Series, field: Field) -> pl.Series:
 
 def warnings(table: Table, schema: Schema) -> list[str]:
     """What a person should know before training, one line each."""
-    found = (_header, _about_targets, _several_labels, _words, _uneven, _look_alikes, _give_aways, _duplicates, _parted)
+    found = (
+        _header,
+        _about_targets,
+        _several_labels,
+        _words,
+        _infinite,
+        _uneven,
+        _look_alikes,
+        _give_aways,
+        _duplicates,
+        _parted,
+    )
     return [*table.notes, *(line for find in found for line in find(table, schema))]
 
 
@@ -148,8 +160,7 @@ def unclear_dates(table: Table, schema: Schema) -> list[str]:
 
 def _header(table: Table, schema: Schema) -> Iterator[str]:
     """A first row of data that was taken for the names."""
-    names = pl.Series(table.frame.columns)
-    if 2 * names.cast(pl.Float64, strict=False).is_not_null().sum() > len(names):
+    if are_numbers(names := table.frame.columns):
         yield f"most columns are named by numbers, such as {names[0]!r}: does the first line hold data, and no names?"
 
 
@@ -197,6 +208,18 @@ def _words(table: Table, schema: Schema) -> Iterator[str]:
             )
 
 
+def _infinite(table: Table, schema: Schema) -> Iterator[str]:
+    """Numbers that are none: the rows will be left out."""
+    for field in (*schema.inputs, *schema.targets):
+        for name in field.columns if field.modality == "number" else ():
+            infinite = to_seconds_or_numbers(table.frame[name], field).is_infinite().fill_null(False)
+            if infinite.any():
+                yield (
+                    f"infinity in {counted(int(infinite.sum()), 'row')} of {name!r}, such as row "
+                    f"{int(infinite.arg_max() or 0) + 1}, which cannot be read: empty the cell if its value is missing"
+                )
+
+
 def _uneven(table: Table, schema: Schema) -> Iterator[str]:
     """Channels of one series that are not equally long."""
     for field in (*schema.inputs, *schema.targets):
@@ -206,7 +229,7 @@ def _uneven(table: Table, schema: Schema) -> Iterator[str]:
             if uneven.any():
                 row = int(uneven.arg_max() or 0)
                 yield (
-                    f"{counted(int(uneven.sum()), 'row')} of {name!r} have channels of unlike length, such as row "
+                    f"channels of unlike length in {counted(int(uneven.sum()), 'row')} of {name!r}, such as row "
                     f"{row + 1} with {lengths[row].min()} to {lengths[row].max()} steps: what the shorter lack at "
                     "their end is read as missing"
                 )

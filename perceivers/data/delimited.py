@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import isnan
@@ -194,8 +194,14 @@ def _header(path: Path, head: str, separator: str) -> list[str]:
         _check_encoding(path)
     names = [name.strip() or f"column_{i + 1}" for i, name in enumerate(_records(head, separator)[0])]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise BadInput(f"{path}: two columns are named {twice[0]!r}: rename one")
+        mend = "write a first line with a name for each column" if are_numbers(names) else "rename one"
+        raise BadInput(f"{path}: two columns are named {twice[0]!r}: {mend}")
     return names
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether most names of columns are numbers, as where the first line holds data."""
+    return 2 * pl.Series(names).cast(pl.Float64, strict=False).is_not_null().sum() > len(names)
 
 
 def _count_quotes(path: Path) -> int:

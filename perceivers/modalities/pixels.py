@@ -175,6 +175,8 @@ def _open(path: Path, max_pixels: int) -> "ImageFile.ImageFile":
         except Exception as error:  # every codec has errors of its own
             if isinstance(error, OSError) and error.strerror:
                 raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error
+            if path.is_file() and not path.stat().st_size:
+                raise Unreadable(f"{path}: an empty file: copy it anew, or take its row out") from error
             raise Unreadable(f"{path}: not a picture ({', '.join(FORMATS)}), or its header is damaged") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
