@@ -88,6 +88,19 @@ def test_series_are_answered_without_their_target():
     assert found.frame["x"].to_list() == long.arrange(data, schema).frame["x"].to_list()
 
 
+@pytest.mark.parametrize("horizon", [None, 2])
+def test_a_word_among_the_numbers_of_a_series_is_named_and_not_read_as_missing(horizon):
+    data = table((9,) * 9)
+    schema = infer.infer(data, ["x"] if horizon else [], time="t", series="id", horizon=horizon)
+    text = data.frame["x"].cast(pl.String)
+    frame = data.frame.with_columns(x=pl.when(pl.int_range(pl.len()) == 4).then(pl.lit("oops")).otherwise(text))
+    for read in (long.arrange, *([future.future] if horizon else [])):
+        with pytest.raises(BadInput, match="row 5: 'x' is 'oops', no number: empty the cell"):
+            read(replace(data, frame=frame), schema)
+        empty = frame.with_columns(x=pl.col("x").replace("oops", " "))
+        read(replace(data, frame=empty), schema)
+
+
 def parted(**columns):
     """Twelve series of a label; the last three are for test."""
     part = pl.when(pl.col("id") > "i").then(pl.lit("Test")).otherwise(pl.lit("train"))

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from perceivers.data.dates import find_times, to_seconds
-from perceivers.data.long import Steps, Windows, of_windows, sort
+from perceivers.data.long import Steps, Windows, check_numbers, of_windows, sort
 from perceivers.data.schema import Long, Schema
 from perceivers.data.sources import Table
 from perceivers.data.splits import PARTS
@@ -33,6 +33,7 @@ def future(table: Table, schema: Schema) -> tuple[Table, pl.DataFrame]:
     long = schema.long
     assert long is not None
     assert long.horizon is not None
+    check_numbers(table, schema)
     for name in {field.columns[-1] for field in schema.targets} - set(table.frame.columns):
         table = Table(table.frame.with_columns(pl.lit(None, pl.Float64).alias(name)), table.name, table.root)
     steps = sort(table, long, date=schema.date(long.time))
