@@ -14,14 +14,16 @@ BLOCK = 2**22  # numbers that are read at once: larger ones, memory is asked of 
 
 
 class Stored:
-    """An array in a file. `len`, `shape` and `dtype` are those of an array; a slice of rows is again a `Stored`, and
-    reads nothing; `numpy.asarray` reads all of it.
+    """An array that stays in a file. `len`, `shape` and `dtype` are those of an array; a slice of rows is again a
+    `Stored`, and reads nothing; `numpy.asarray` reads all of it.
 
-    opened: maps the whole file into memory; each reading does so anew, so that what was read is let go of.
+    read: the rows from one to before another, read anew each time, so that what was read is let go of.
     """
 
-    def __init__(self, opened: Callable[[], np.ndarray], shape: Sequence[int], dtype: np.dtype, start: int = 0):
-        self.opened, self.shape, self.dtype, self.start = opened, tuple(shape), np.dtype(dtype), start
+    def __init__(
+        self, read: Callable[[int, int], np.ndarray], shape: Sequence[int], dtype: np.typing.DTypeLike, start: int = 0
+    ):
+        self.read, self.shape, self.dtype, self.start = read, tuple(shape), np.dtype(dtype), start
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -36,22 +38,17 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """On the disk."""
+        """As an array."""
         return self.size * self.dtype.itemsize
 
     def __getitem__(self, rows: slice) -> "Stored":
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError(f"rows in steps of {step}: what is stored is read row by row")
-        return Stored(self.opened, (max(0, stop - start), *self.shape[1:]), self.dtype, self.start + start)
+        return Stored(self.read, (max(0, stop - start), *self.shape[1:]), self.dtype, self.start + start)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.opened()[self.start : self.start + len(self)], dtype=dtype)
-
-    def seen(self, view: Callable[[np.ndarray], np.ndarray], shape: Sequence[int]) -> "Stored":
-        """The same numbers through a `view` of the array, such as one that moves axes, and of that `shape`."""
-        assert self.start == 0, "a view is one of the whole array"
-        return Stored(lambda: view(self.opened()), shape, self.dtype)
+        return np.array(self.read(self.start, self.start + len(self)), dtype=dtype)
 
 
 Rows = np.ndarray | Stored
@@ -67,18 +64,28 @@ def count(shape: Sequence[int]) -> int:
     return int(np.prod([int(size) for size in shape], dtype=object)) if len(shape) else 1
 
 
-def in_file(file: BinaryIO, shape: Sequence[int], dtype: Any, offset: int = 0, fortran: bool = False) -> Stored:
-    """The array whose numbers stand in `file` from the byte `offset` on; in `fortran` order, the first axis fastest."""
+def in_file(
+    file: BinaryIO,
+    shape: Sequence[int],
+    dtype: Any,
+    offset: int = 0,
+    fortran: bool = False,
+    view: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+) -> Stored:
+    """The array whose numbers stand in `file` from the byte `offset` on, in `fortran` order the first axis fastest,
+    through a `view`, such as one that moves axes. Each reading maps the file anew, so that no page stays.
+    """
     order = "F" if fortran else "C"
 
-    def opened() -> np.ndarray:
-        return np.memmap(file, dtype, "r", offset, tuple(shape), order)
+    def read(start: int, stop: int) -> np.ndarray:
+        return view(np.memmap(file, dtype, "r", offset, tuple(shape), order))[start:stop]
 
-    return Stored(opened, shape, dtype)
+    return Stored(read, view(np.broadcast_to(np.zeros((), dtype), tuple(shape))).shape, dtype)
 
 
-def store(blocks: Iterable[np.ndarray]) -> Stored:
-    """Blocks of rows, at least one of them, one below the other in a temporary file, which goes when nothing uses it.
+def store(blocks: Iterable[np.ndarray], view: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> Stored:
+    """Blocks of rows, at least one of them, one below the other in a temporary file, which goes when nothing uses it;
+    seen through a `view`.
 
     Raises OSError where there is no room for it: `TMPDIR` names the folder.
     """
@@ -88,7 +95,7 @@ def store(blocks: Iterable[np.ndarray]) -> Stored:
         np.ascontiguousarray(block).tofile(file)
         length, shape, dtype = length + len(block), block.shape[1:], block.dtype
     file.flush()
-    return in_file(file, (length, *shape), dtype)
+    return in_file(file, (length, *shape), dtype, view=view)
 
 
 def bands(array: Rows) -> Iterator[np.ndarray]:
@@ -102,8 +109,19 @@ def bands(array: Rows) -> Iterator[np.ndarray]:
 
 
 def by_bands(array: Rows, function: Callable[[np.ndarray], np.ndarray]) -> Rows:
-    """What `function` makes of an array row by row; of what is stored, stored again."""
-    return function(array) if isinstance(array, np.ndarray) else store(map(function, bands(array)))
+    """What `function` makes of an array row by row; of what is stored, whenever rows of it are read."""
+    if isinstance(array, np.ndarray):
+        return function(array)
+    first = function(np.asarray(array[:1]))
+    shape = (len(array), *first.shape[1:])
+    return Stored(lambda start, stop: function(np.asarray(array[start:stop])), shape, first.dtype)
+
+
+def read_through(array: Rows) -> Rows:
+    """The same array, of which all was read once: what cannot be read is said before anything hangs on it."""
+    for _ in bands(array):
+        pass
+    return array
 
 
 def some(array: Rows, most: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What is too large for memory: files in place of arrays, bands in place of wholes, and the same answers."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
+import pyvips
 import soundfile
 import torch
 from PIL import Image as Pillow
@@ -24,6 +26,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(stored, "LARGE", 100)
     for module in (stored, large, large_pictures, sounds):
         monkeypatch.setattr(module, "BLOCK", 400)
+    monkeypatch.setattr(large_pictures, "is_large", lambda shape: stored.count(shape) > 2_000)
     monkeypatch.setattr(large, "TOKENS", 20)
 
 
@@ -39,7 +42,8 @@ def test_slices_read_nothing_and_numpy_reads_them():
     np.testing.assert_array_equal(np.asarray(found), array)
     np.testing.assert_array_equal(np.asarray(found[2:6][1:3]), array[3:5])
     np.testing.assert_array_equal(np.asarray(found[5:99], np.float32), array[5:].astype(np.float32))
-    turned = found.seen(lambda whole: whole.swapaxes(0, 1), (5, 7, 3))
+    turned = stored.store([array], lambda whole: whole.swapaxes(0, 1))
+    assert turned.shape == (5, 7, 3)
     np.testing.assert_array_equal(np.asarray(turned[1:4]), array.swapaxes(0, 1)[1:4])
     with pytest.raises(ValueError, match="steps of 2"):
         found[::2]
@@ -86,6 +90,113 @@ def test_large_pictures_stand_upright(tag, ending, tmp_path, tiny, monkeypatch):
     found = pixels.read(tmp_path / f"x.{ending}", LIMIT)
     monkeypatch.setattr(stored, "LARGE", 10**9)
     np.testing.assert_array_equal(np.asarray(found), pixels.read(tmp_path / f"x.{ending}", LIMIT))
+
+
+@pytest.fixture
+def tiles(tmp_path, monkeypatch):
+    """Writes a tiff in tiles of 16 × 16, of which nothing may be unpacked into a file."""
+    monkeypatch.setattr(large_pictures, "store", None)
+
+    def write(array, **options):
+        image = pyvips.Image.new_from_array(array)
+        image.tiffsave(str(tmp_path / "x.tiff"), tile=True, tile_width=16, tile_height=16, **options)
+        return tmp_path / "x.tiff"
+
+    return write
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate", "lzw"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "deep", "float"])
+def test_tiles_of_a_tiff_are_those_that_pillow_reads(compression, mode, tiles, tiny, monkeypatch):
+    array = picture(53, 37, {"RGBA": 4, "RGB": 3}.get(mode, 1))
+    array = {"deep": array.astype(np.uint16) * 257, "float": array / np.float32(255)}.get(mode, array)
+    path = tiles(array, compression=compression, predictor="none" if mode == "float" else "horizontal")
+    found = pixels.read(path, LIMIT)
+    assert isinstance(found, stored.Stored)
+    monkeypatch.setattr(stored, "LARGE", 10**9)
+    whole = pixels.read(path, LIMIT)
+    assert isinstance(whole, np.ndarray)
+    assert (found.shape, found.dtype) == (whole.shape, whole.dtype)
+    np.testing.assert_array_equal(np.asarray(found), whole)
+    np.testing.assert_array_equal(np.asarray(found[20:41][3:9]), whole[23:29])
+    np.testing.assert_array_equal(np.asarray(pixels.fit(found, 3, None)), pixels.fit(whole, 3, None))
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_tiles_stand_upright(tag, tiles, tiny, monkeypatch):
+    path = tiles(picture(31, 53), compression="deflate")
+    set_tag(path, 274, lambda values: [tag])
+    found = pixels.read(path, LIMIT)
+    assert isinstance(found, stored.Stored)
+    monkeypatch.setattr(stored, "LARGE", 10**9)
+    np.testing.assert_array_equal(np.asarray(found), pixels.read(path, LIMIT))
+
+
+def set_tag(path, tag, changed):
+    """Changes the numbers of a tag of a little-endian tiff where they stand."""
+    content = bytearray(path.read_bytes())
+    (folder,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, folder)
+    for at in range(folder + 2, folder + 2 + 12 * entries, 12):
+        found, kind, count = struct.unpack_from("<HHI", content, at)
+        if found == tag:
+            form = f"<{count}{ {3: 'H', 4: 'I'}[kind] }"
+            place = at + 8 if struct.calcsize(form) <= 4 else struct.unpack_from("<I", content, at + 8)[0]
+            struct.pack_into(form, content, place, *changed(list(struct.unpack_from(form, content, place))))
+    path.write_bytes(content)
+
+
+def with_number(values, place, value):
+    values[place] = value
+    return values
+
+
+OFFSETS, COUNTS, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 324, 325, 257, 322, 323
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+@pytest.mark.parametrize(
+    ("tag", "changed"),
+    [
+        (OFFSETS, lambda values: with_number(values, 7, 2**31 + 1)),
+        (OFFSETS, lambda values: values[:5] + [0] * (len(values) - 5)),
+        (COUNTS, lambda values: with_number(values, 7, 0)),
+        (COUNTS, lambda values: with_number(values, 7, values[7] // 2)),
+        (HEIGHT, lambda values: [5_000]),
+        (TILE_WIDTH, lambda values: [2**15]),
+        (TILE_HEIGHT, lambda values: [2**15]),
+    ],
+)
+def test_of_a_tiff_in_tiles_every_tile_must_be_there(compression, tag, changed, tiles, tiny):
+    path = tiles(picture(53, 37), compression=compression)
+    pixels.read(path, LIMIT)
+    set_tag(path, tag, changed)
+    with pytest.raises(Unreadable, match=r"x\.tiff: (damaged or cut short|one tile has)") as error:
+        pixels.read(path, LIMIT)
+    assert len(str(error.value)) < 250
+
+
+def test_a_tile_that_does_not_unpack_is_said_and_so_is_one_that_changed_since(tiles, tiny):
+    path = tiles(picture(53, 37), compression="deflate")
+    found = pixels.read(path, LIMIT)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1_000] + bytes(300) + whole[1_300:])
+    with pytest.raises(Unreadable, match=r"x\.tiff: damaged or cut short: .*Decoding error"):
+        pixels.read(path, LIMIT)
+    with pytest.raises(Unreadable, match=r"x\.tiff: damaged or cut short"):
+        np.asarray(found)
+    with pytest.raises(Unreadable, match=r"x\.tiff: damaged or cut short"):
+        pixels.read(path, LIMIT)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Unreadable, match=r"x\.tiff"):
+        pixels.read(path, LIMIT)
+
+
+def test_one_tile_as_large_as_a_picture_is_refused(tmp_path, tiny):
+    image = pyvips.Image.new_from_array(picture(53, 37))
+    image.tiffsave(str(tmp_path / "x.tiff"), tile=True, tile_width=64, tile_height=64)
+    with pytest.raises(Unreadable, match="one tile has 12,288 numbers: save it with tiles of 256 × 256 pixels"):
+        pixels.read(tmp_path / "x.tiff", LIMIT)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

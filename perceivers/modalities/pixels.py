@@ -21,7 +21,7 @@ from perceivers.arrays import array_shape, map_array
 from perceivers.errors import Unreadable
 from perceivers.modalities import large_pictures
 from perceivers.modalities.base import is_missing
-from perceivers.stored import Rows, bands, by_bands, is_large
+from perceivers.stored import Rows, bands, by_bands, is_large, read_through
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -202,16 +202,17 @@ def _from_npy(path: Path, max_pixels: int) -> Rows:
         if not is_large(array.shape):
             return _from_array(np.asarray(array))
         if array.ndim == 2:
-            array = array.seen(lambda whole: whole[..., None], (*array.shape, 1))
+            array = by_bands(array, lambda band: band[..., None])
         if array.ndim != 3:
             raise Unreadable(f"an array of shape {array.shape} came, expected (h w) or (h w c)")
-        return array if array.dtype == np.uint8 else by_bands(array, scaled)
+        return array if array.dtype == np.uint8 else read_through(by_bands(array, scaled))
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from error
 
 
 def _from_file(path: Path, max_pixels: int) -> Rows:
     with _open(path, max_pixels) as image:
+        _check_places(path, image)
         if is_large((image.height, image.width, len(image.getbands()))):
             return large_pictures.read(path, image.format or "", lambda band: _scaled_of(path, band))
         raw_mode = _raw_mode(image)
@@ -223,6 +224,13 @@ def _from_file(path: Path, max_pixels: int) -> Rows:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise Unreadable(f"{path}: damaged or cut short: {reason}") from error
     return _scaled_of(path, array if array.ndim == 3 else array[..., None])
+
+
+def _check_places(path: Path, image: "ImageFile.ImageFile") -> None:
+    """Raises Unreadable where a strip or a tile of a tiff begins where the file does: no library looks at that."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    if any(0 in np.atleast_1d(tags.get(tag, 1)) for tag in (273, 324)):
+        raise Unreadable(f"{path}: damaged or cut short: a part of the picture has no place in the file")
 
 
 def _scaled_of(path: Path, array: np.ndarray) -> np.ndarray:

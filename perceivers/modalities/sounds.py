@@ -17,7 +17,7 @@ from perceivers.arrays import map_array
 from perceivers.errors import Unreadable
 from perceivers.modalities.base import is_missing
 from perceivers.mp3 import check_mp3
-from perceivers.stored import BLOCK, Rows, Stored, by_bands, is_large, store
+from perceivers.stored import BLOCK, Rows, Stored, by_bands, is_large, read_through, store
 
 FASTEST = 50_000_000  # samples a second: no recording has more
 UNKNOWN = 0xFFFFFFFF  # bytes, of writers to a pipe: until the end
@@ -218,7 +218,7 @@ def _from_array(cell: Any) -> Rows | None:
     if isinstance(cell, Path):
         cell = _load(cell)
     if isinstance(cell, Stored):
-        return by_bands(cell, lambda band: _checked(band, where))
+        return read_through(by_bands(cell, lambda band: _checked(band, where)))
     if is_missing(cell):
         return None
     if isinstance(cell, str | bytes | int | float | dict):
