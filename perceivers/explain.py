@@ -6,7 +6,7 @@ answer's query read through the latents (`core/rollout.py`); a model may look at
 Not concerned with pages and pictures of it (`perceivers.report`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch.nn.functional import pad
 
 from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
@@ -33,6 +34,7 @@ SAMPLED = 256  # about so many sets above that
 MOST_FIELDS = 100  # so many at most, those with the most attention, are examined
 READ = 2**19  # fields read in all sets of a row: of thousands of fields, fewer sets are tried
 TOKENS = 2**16  # input elements in one pass
+WINDOWS = 64  # of a row in one pass
 AVERAGED, ROWS = 2**20, (8, 32)  # input elements and rows of an average
 
 ATTENTION = (
@@ -105,11 +107,10 @@ def explain(model: Model, table: Table) -> tuple[list[Explanation], dict[int, st
 
 def explain_row(model: Model, rows: Rows, row: int) -> list[Explanation]:
     """An explanation for each target of one readable row."""
-    batch = _inputs(model, rows, row)
     with torch.inference_mode():
-        looked = model.eval().attention(batch)
+        looked = _joined([model.eval().attention(batch) for batch in _inputs(model, rows, row)])
     examined = _examined(model, {name: w.sum(-1).mean().item() for name, w in next(iter(looked.values())).items()})
-    removed = removal(model, batch, examined)
+    removed = removal(model, _inputs(model, rows, row), examined)
     return [
         _explanation(model, rows, row, field, looked[field.name], examined, *removed[field.name])
         for field in model.schema.targets
@@ -147,10 +148,22 @@ def _explanation(
     return Explanation(row, target, {name: values[0] for name, values in columns.items()}, fields)
 
 
-def _inputs(model: Model, rows: Rows, row: int) -> Batch:
-    """The input parts of one row: one element for each of its windows."""
-    ((_, batch),) = rows.windowed(np.array([row]))
-    return {field.name: batch[field.name] for field in model.schema.inputs}
+def _inputs(model: Model, rows: Rows, row: int) -> Iterator[Batch]:
+    """The input parts of one row: an element for each of its windows, so many at a time."""
+    for _, batch in rows.windowed(np.array([row]), WINDOWS):
+        yield {field.name: batch[field.name] for field in model.schema.inputs}
+
+
+def _joined(looked: list[dict[str, dict[str, torch.Tensor]]]) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights (w m) of all windows: nothing is looked at where windows of other batches are longer."""
+    return {
+        target: {
+            name: torch.cat([pad(one[target][name], (0, most - one[target][name].shape[1])) for one in looked])
+            for name in fields
+            for most in [max(one[target][name].shape[1] for one in looked)]
+        }
+        for target, fields in looked[0].items()
+    }
 
 
 def _examined(model: Model, attention: dict[str, float]) -> list[Field]:
@@ -167,15 +180,19 @@ def scope(count: int) -> tuple[int, int]:
 
 
 # Removal ------------------------------------------------------------------------------------------------------
-def removal(model: Model, batch: Batch, fields: list[Field]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{target: (the answer (k), the Shapley value (f c) of each of `fields`)} of one row, given as its windows."""
+def removal(model: Model, batches: Iterable[Batch], fields: list[Field]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{target: (the answer (k), the Shapley value (f c) of each of `fields`)} of one row, given as its windows, some in
+    each batch.
+    """
     present, weights = coalitions(len(fields), scope(len(model.schema.inputs))[1])
-    answers = _answers_to_sets(model, batch, fields, present)
+    answers = [_answers_to_sets(model, batch, fields, present) for batch in batches]
     found = {}
     for target in model.schema.targets:
-        values = answers[target.name]
+        kind = modality(target)
+        of_sets = np.concatenate([one[target.name] for one in answers], axis=1)
+        values = kind.stack([kind.join(target, list(one)) for one in of_sets])
         whole = values[present.all(1).argmax()]
-        found[target.name] = whole, weights @ modality(target).evidence(target, values, whole)
+        found[target.name] = whole, weights @ kind.evidence(target, values, whole)
     return found
 
 
@@ -229,8 +246,8 @@ def _sampled_steps(count: int, sampled: int) -> Iterator[tuple[int, frozenset[in
 
 def _answers_to_sets(
     model: Model, batch: Batch, fields: list[Field], present: Bool[np.ndarray, "s f"]
-) -> dict[str, Float[np.ndarray, "s k"]]:
-    """The answers where only the fields of each set are there, those to windows joined."""
+) -> dict[str, Float[np.ndarray, "s w k"]]:
+    """The answers to each window where only the fields of each set are there."""
     with torch.inference_mode():
         array, _ = model.eval().read(batch)
         windows, length = array.shape[:2]
@@ -246,13 +263,8 @@ def _answers_to_sets(
                 missing = (~there).repeat_interleave(windows)
                 asked[field.name] = modality(field).drop(field, repeated[field.name], missing)
             pieces.append(model.answers(asked))
-    found = {}
-    for target in model.schema.targets:
-        kind = modality(target)
-        answers = torch.cat([piece[target.name] for piece in pieces]).double().cpu().numpy()
-        of_sets = answers.reshape(len(present), windows, -1)
-        found[target.name] = kind.stack([kind.join(target, list(one)) for one in of_sets])
-    return found
+    answers = {f.name: torch.cat([piece[f.name] for piece in pieces]) for f in model.schema.targets}
+    return {name: found.double().cpu().numpy().reshape(len(present), windows, -1) for name, found in answers.items()}
 
 
 # Many rows ----------------------------------------------------------------------------------------------------
@@ -275,8 +287,8 @@ def sample_size(model: Model, rows: Rows, row: int) -> int:
     """How many rows like `row` are explained for an average: 8 to 32, so that its time is bounded."""
     sets = len(coalitions(*scope(len(model.schema.inputs)))[0])
     with torch.inference_mode():
-        array, _ = model.eval().read(_inputs(model, rows, row))
-    return int(np.clip(AVERAGED // (sets * array.shape[0] * array.shape[1]), *ROWS))
+        elements = sum(model.eval().read(batch)[1].numel() for batch in _inputs(model, rows, row))
+    return int(np.clip(AVERAGED // (sets * elements), *ROWS))
 
 
 def average(explanations: list[Explanation]) -> Average:

@@ -13,10 +13,11 @@ from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data import infer, sources
 from perceivers.data.schema import Field, Schema, Split
 from perceivers.errors import BadInput
-from perceivers.modalities import modality
+from perceivers.modalities import modality, waveform
 from perceivers.modalities.audio import Audio, _played
 from perceivers.modalities.audio_input import SPREAD, STEADY, TokenNorm
 from perceivers.modalities.waveform import Waveform, log_mel
+from perceivers.modalities.windows import starts
 from perceivers.model import Model, load_model, save_model
 
 RNG = np.random.default_rng(0)
@@ -132,6 +133,27 @@ def test_windows_cover_a_long_sound_and_crops_are_windows_of_it():
         assert len(crop) == 400
         np.testing.assert_array_equal(np.diff(crop[:, 0]), 1)
     assert AUDIO.windows(field, None) == [None]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 10])
+def test_hours_of_sound_are_heard_whole_however_short_a_window_is(seconds):
+    field = audio_field(SOUNDS, rate=1_000, seconds=seconds)
+    for hours, heard in ((1, 1.0), (8, 1.0), (20, 0.4)):
+        sound = np.broadcast_to(np.float32(0), (hours * 3_600_000, 1))
+        windows = AUDIO.windows(field, sound)
+        seen = np.zeros(len(sound), bool)
+        begins = starts(len(sound), round(1_000 * seconds), len(windows))
+        for begin, window in zip(begins, windows, strict=True):
+            seen[begin : begin + len(window)] = True
+        assert seen.mean() == pytest.approx(heard)
+        said = (f"so long that {28_800 / seconds:,.0f} windows of it are read, evenly spread",)
+        assert AUDIO.remarks(field, sound) == (() if heard == 1 else said)
+
+
+def test_a_spectrogram_in_pieces_is_the_one_at_once(monkeypatch):
+    whole = log_mel(SOUNDS[0][:, 0], 8_000, 40, 7)
+    monkeypatch.setattr(waveform, "FRAMES", 13)
+    np.testing.assert_allclose(log_mel(SOUNDS[0][:, 0], 8_000, 40, 7), whole, rtol=1e-12)
 
 
 def test_changes_are_small_and_stay_inside_the_sound():

@@ -12,7 +12,7 @@ from perceivers.core.attention import record_attention
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
 from perceivers.data.loading import dropped_fields
-from perceivers.data.schema import Field
+from perceivers.data.schema import Field, Schema
 from perceivers.explain import READ, Explanation, FieldExplanation, average, coalitions, scope, shares
 from perceivers.training.config import Config, Training
 
@@ -167,3 +167,23 @@ def test_training_drops_fields_and_shows_every_number_of_them():
     assert (missing == 3).mean() > 0.01
     assert np.array_equal(dropped_fields(3, 1, rows[[7, 5]], 4, 0.1), dropped[[7, 5]])
     assert not dropped_fields(3, 1, rows, 1, 0.0).any()
+
+
+def test_windows_are_explained_some_at_a_time_as_all_at_once(monkeypatch):
+    words = [f"{number} good days and bad nights" for number in range(40)]
+    frame = pl.DataFrame({"words": words, "more": words[::-1], "y": ["a", "b"] * 20})
+    fields = [Field(name, "text", "input", (name,), {"max_bytes": 16}) for name in ("words", "more")]
+    model = pv.fit(
+        frame,
+        schema=Schema((*fields, Field("y", "category", "target", ("y",)))),
+        config=Config(size="tiny", steps=2, training=Training(batch_size=8)),
+    )
+    asked = frame[:1].with_columns(pl.lit("one long text. " * 13).alias("words"))
+    found = []
+    for most in (1_000, 3):
+        monkeypatch.setattr("perceivers.explain.WINDOWS", most)
+        found.append(model.explain(asked)[0])
+    for whole, pieces in zip(*(one.fields for one in found), strict=True):
+        assert len(whole.weights) == 14
+        np.testing.assert_allclose(pieces.weights, whole.weights, atol=1e-6)
+        np.testing.assert_allclose(pieces.change, whole.change, atol=1e-6)

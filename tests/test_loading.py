@@ -49,3 +49,13 @@ def test_what_is_not_kept_is_read_once_a_batch(tmp_path, monkeypatch):
     assert sum(len(piece["scan"]["values"]) for piece in pieces) == 6
     assert list(rows.failed) == [5]
     assert len(batches.row_ids(0)) == 6
+
+
+def test_fewer_windows_of_another_field_stand_beside_the_others_evenly():
+    table = sources.read({"long": ["abcdefghij" * 2], "short": ["abcdefghi"]})
+    fields = [Field(name, "text", "input", (name,), {"max_bytes": 4, "files": False}) for name in ("long", "short")]
+    ((owners, batch),) = Rows(table, fields, modality).windowed(np.array([0]))
+    long, short = (bytes(batch[name]["bytes"].flatten().tolist()).decode() for name in ("long", "short"))
+    assert long == "abcdefghijabcdefghij"
+    assert short == "abcdabcdefghefghfghi"
+    assert owners.tolist() == [0] * 5

@@ -254,7 +254,7 @@ class Rows:
 
     def windowed(self, rows: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, Batch]]:
         """Batches in which a row stands as often as its longest field has windows, each with its row ids: a single
-        one, or several of at most `most`.
+        one, or several of at most `most`. Fewer windows of another field stand several times each, evenly.
         """
         pieces = {
             name: [column.reader.windows(column.field, column[int(row)]) for row in rows]
@@ -271,7 +271,7 @@ class Rows:
             for name, column in self.columns.items():
                 if name in pieces:
                     found = pieces[name]
-                    examples = [found[row][min(i, len(found[row]) - 1)] for row, i in of_batch]
+                    examples = [found[row][i * len(found[row]) // counts[row]] for row, i in of_batch]
                     batch[name] = column.reader.collate(column.field, examples)
                 else:
                     batch[name] = self._collate(column, owners)

@@ -4,6 +4,7 @@ Not concerned with how files become samples (`sounds.py`), with the module (`aud
 sound: it is an input.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,12 +25,13 @@ from perceivers.modalities.base import Inputs, Modality, Part, PerField, Uniform
 from perceivers.modalities.filterbank import FRONTENDS
 from perceivers.modalities.shaded import Plain, Shaded, shades
 from perceivers.modalities.waveform import Waveform
-from perceivers.modalities.windows import piece, remarks, starts, windows
+from perceivers.modalities.windows import MOST, piece, remarks, shared, starts, windows
 from perceivers.stored import Rows, bands
 
 HEADERS, SAMPLE = 1_000, 200  # sounds of train of which `fit` reads the header, and the samples
 NOISE = 2**17
 DRAWN = 160  # columns of a picture
+HEARD = 28_800  # seconds of a sound, eight hours, that are heard whole however short a window is
 
 
 class Audio(Modality):
@@ -125,11 +127,11 @@ class Audio(Modality):
         return None if samples is None else sounds.as_channels(samples, field.options["channels"])
 
     def windows(self, field: Any, example: Rows | None) -> list[Rows | None]:
-        """Overlapping windows of `seconds`, the last one flush with the end."""
-        return windows(example, _longest(field))
+        """Overlapping windows of `seconds`, the last one flush with the end; at most as many as make eight hours."""
+        return windows(example, _longest(field), _most(field))
 
     def remarks(self, field: Any, cell: Any, example: Rows | None) -> Sequence[str]:
-        return remarks(example, _longest(field))
+        return remarks(example, _longest(field), _most(field))
 
     def crop(self, field: Any, example: Rows, uniform: float) -> Rows:
         return piece(example, _longest(field), uniform)
@@ -206,7 +208,9 @@ class Audio(Modality):
         example = self.read(field, cell)
         if example is None:
             return Plain("–")
-        by_token = _on_time(weights, len(example), _longest(field), token_samples(field.options["rate"]))
+        longest = _longest(field)
+        begins = shared(starts(len(example), longest, _most(field)), len(weights))
+        by_token = _on_time(weights, begins, len(example), longest, token_samples(field.options["rate"]))
         return Waveform.of(np.asarray(example), field.options["rate"], DRAWN, shades(by_token))
 
     def baseline(self, field: Any) -> Any:
@@ -225,13 +229,18 @@ def _longest(field: Any) -> int:
     return max(1, round(field.options["seconds"] * field.options["rate"]))
 
 
-def _on_time(weights: Float[np.ndarray, "w m"], length: int, longest: int, token: int) -> Float[np.ndarray, " n"]:
+def _most(field: Any) -> int:
+    """Windows of a sound, at most."""
+    return max(MOST, math.ceil(HEARD / field.options["seconds"]))
+
+
+def _on_time(
+    weights: Float[np.ndarray, "w m"], begins: Sequence[int], length: int, longest: int, token: int
+) -> Float[np.ndarray, " n"]:
     """The weights of tokens, for each window, at each twentieth of a token of the whole sound; windows are averaged."""
     steps = max(1, token // 20)
     total, count = np.zeros(-(-length // steps)), np.zeros(-(-length // steps))
-    begins = starts(length, longest)
-    for i, window in enumerate(weights):
-        start = begins[min(i, len(begins) - 1)]
+    for start, window in zip(begins, weights, strict=True):
         at = np.arange(start // steps, -(-min(start + longest, length) // steps))
         total[at] += window[np.clip((at * steps - start) // token, 0, len(window) - 1)]
         count[at] += 1

@@ -171,7 +171,9 @@ def _open(path: Path, max_pixels: int) -> "ImageFile.ImageFile":
     with _opening:  # our own limit, from the field's options, in place of Pillow's global one
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=FORMATS)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd tags
+                image = Image.open(path, formats=FORMATS)
         except Exception as error:  # every codec has errors of its own
             if isinstance(error, OSError) and error.strerror:
                 raise Unreadable(f"{path}: cannot be read: {error.strerror}") from error

@@ -33,7 +33,7 @@ from perceivers.modalities.base import (
 )
 from perceivers.modalities.shaded import Passage, Plain, Shaded, busiest, shades
 from perceivers.modalities.terms import Terms
-from perceivers.modalities.windows import piece, remarks, starts, windows
+from perceivers.modalities.windows import piece, remarks, shared, starts, windows
 
 HASH_ROWS = 2**15
 WIDTH = 64  # of byte and n-gram embeddings
@@ -155,10 +155,9 @@ def decode(example: np.ndarray | None) -> str:
 
 def over_windows(by_byte: Float[np.ndarray, "w m"], length: int, longest: int) -> Float[np.ndarray, " n"]:
     """The weights of the bytes of each window as weights of the bytes of the text: the mean where windows overlap."""
-    begins = starts(length, longest)
     total, count = np.zeros(length), np.zeros(length)
-    for i, window in enumerate(by_byte):
-        part = slice(start := begins[min(i, len(begins) - 1)], start + longest)
+    for start, window in zip(shared(starts(length, longest), len(by_byte)), by_byte, strict=True):
+        part = slice(start, start + longest)
         total[part] += window[: len(total[part])]
         count[part] += 1
     return total / np.maximum(count, 1)

@@ -33,7 +33,7 @@ from perceivers.modalities.base import (
 from perceivers.modalities.image import lit, moved
 from perceivers.modalities.shaded import Picture, Plain, Shaded, img, shades
 from perceivers.modalities.video_input import FRAMES, VideoInput
-from perceivers.modalities.windows import piece, remarks, starts, windows
+from perceivers.modalities.windows import piece, remarks, shared, starts, windows
 
 HEADERS, SAMPLE = 200, 50  # clips of train of which `fit` reads the header, and the frames
 ARRAY_RATE = 1.0  # frames a second of arrays, which carry none
@@ -269,9 +269,7 @@ def strip(clip: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 def _on_time(grids: Float[np.ndarray, "w t y x"], length: int, longest: int) -> Float[np.ndarray, "n y x"]:
     """The weights of patches, for each window, at each frame of the whole clip; windows are averaged."""
     total, count = np.zeros((length, *grids.shape[2:])), np.zeros(length)
-    begins = starts(length, longest)
-    for i, grid in enumerate(grids):
-        start = begins[min(i, len(begins) - 1)]
+    for start, grid in zip(shared(starts(length, longest), len(grids)), grids, strict=True):
         stop = min(start + longest, length)
         total[start:stop] += grid.repeat(FRAMES, axis=0)[: stop - start]
         count[start:stop] += 1

@@ -19,6 +19,7 @@ MARKS, LEFT = 13, 52  # below it, for the seconds; on its left, for frequencies
 MARKED = (300, 1_000, 3_000, 10_000)  # Hz: about equally far apart by ear
 BANDS, RANGE = 40, 60.0  # of the spectrogram; it shows so many dB
 SECONDS = 0.032
+FRAMES = 2**13  # of a spectrogram that are computed at once, so that memory does not grow with the sound
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,11 @@ def log_mel(samples: Float[np.ndarray, " n"], rate: int, bands: int, step: int) 
     window = max(8, round(rate * SECONDS) // 2 * 2)
     padded = np.pad(samples, (window // 2, window // 2))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::step]
-    power = np.abs(np.fft.rfft(frames * np.hanning(window))) ** 2 / window
-    return np.log(power @ triangles(rate, window, bands).T + 1e-10)
+    found = np.empty((len(frames), bands))
+    for start in range(0, len(frames), FRAMES):
+        power = np.abs(np.fft.rfft(frames[start : start + FRAMES] * np.hanning(window))) ** 2 / window
+        found[start : start + FRAMES] = np.log(power @ triangles(rate, window, bands).T + 1e-10)
+    return found
 
 
 def _spectrogram(samples: Float[np.ndarray, " n"], rate: int, columns: int) -> UInt8[np.ndarray, "f w"]:
