@@ -7,6 +7,7 @@ Not concerned with pages and pictures of it (`perceivers.report`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -21,7 +22,7 @@ from torch.nn.functional import pad
 from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
 from perceivers.data.sources import Table, file_names
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch
 from perceivers.modalities.intervals import DRAWS, SEED
@@ -92,21 +93,25 @@ class Explanation:
 
 
 def explain(model: Model, table: Table) -> tuple[list[Explanation], dict[int, str]]:
-    """An explanation for each row and target; and the rows that could not be read, with the reason.
+    """An explanation for each row and target; and the rows that could not be read, or explained, with the reason.
 
-    Raises BadInput where a column that the model reads is missing, or no row can be read.
+    Raises BadInput where a column that the model reads is missing, or no row can be explained.
     """
     require_columns(table, model.schema.inputs)
     rows = Rows(table, model.schema.inputs, modality)
-    ids = rows.readable(np.arange(len(rows)))
-    if not len(ids):
+    found = []
+    for row in rows.readable(np.arange(len(rows))).tolist():
+        try:
+            found += explain_row(model, rows, row)
+        except Unreadable as error:
+            rows.failed[row] = f"{table.name}, row {row + 1}: {error}"
+    if not found:
         raise BadInput(f"no row can be read; the first: {next(iter(rows.failed.values()))}")
-    found = [explain_row(model, rows, int(row)) for row in ids]
-    return [one for row in found for one in row], rows.failed
+    return found, rows.failed
 
 
 def explain_row(model: Model, rows: Rows, row: int) -> list[Explanation]:
-    """An explanation for each target of one readable row."""
+    """An explanation for each target of one readable row. Raises Unreadable where an input of it stays in a file."""
     with torch.inference_mode():
         looked = _joined([model.eval().attention(batch) for batch in _inputs(model, rows, row)])
     examined = _examined(model, {name: w.sum(-1).mean().item() for name, w in next(iter(looked.values())).items()})
@@ -285,8 +290,8 @@ class Average:
 
 def sample_size(model: Model, rows: Rows, row: int) -> int:
     """How many rows like `row` are explained for an average: 8 to 32, so that its time is bounded."""
-    sets = len(coalitions(*scope(len(model.schema.inputs)))[0])
-    with torch.inference_mode():
+    sets, elements = len(coalitions(*scope(len(model.schema.inputs)))[0]), AVERAGED
+    with torch.inference_mode(), suppress(Unreadable):
         elements = sum(model.eval().read(batch)[1].numel() for batch in _inputs(model, rows, row))
     return int(np.clip(AVERAGED // (sets * elements), *ROWS))
 

@@ -20,7 +20,7 @@ from perceivers.core.attention import tanh_gelu
 from perceivers.core.perceiver import PerceiverIOConfig, build
 from perceivers.core.rollout import rollout
 from perceivers.data.schema import Field, Schema
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Unreadable
 from perceivers.files import write_atomic
 from perceivers.modalities import modality
 from perceivers.modalities.base import Batch, Inputs, Target, rows_of
@@ -98,7 +98,13 @@ class Model(nn.Module):
         return cast(Iterable[Inputs], self.inputs.values())
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """All input fields side by side: an array (b m c) and its mask (b m)."""
+        """All input fields side by side: an array (b m c) and its mask (b m). Raises Unreadable where one stays in a
+        file: `pieces` reads it.
+        """
+        if _is_large(batch):
+            raise Unreadable(
+                "an input that stays in a file is too large to show where the model looks: make it smaller"
+            )
         arrays, masks = zip(*(module(batch) for module in self.modules_of_inputs), strict=True)
         return torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
 
@@ -107,9 +113,9 @@ class Model(nn.Module):
         return [target.ask(batch) for _, target in self.asked]
 
     def attention(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
-        """{target: {input field: weights (b m)}} by `rollout`, the mean over the target's queries."""
-        if _is_large(batch):
-            raise BadInput("an input that stays in a file is too large to show where the model looks: make it smaller")
+        """{target: {input field: weights (b m)}} by `rollout`, the mean over the target's queries. Raises Unreadable
+        as `read`.
+        """
         array, mask = self.read(batch)
         queries = self.queries(batch)
         looked = rollout(self.perceiver, array, torch.cat(queries, dim=1), mask).split([q.shape[1] for q in queries], 1)

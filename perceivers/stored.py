@@ -87,15 +87,24 @@ def store(blocks: Iterable[np.ndarray], view: Callable[[np.ndarray], np.ndarray]
     """Blocks of rows, at least one of them, one below the other in a temporary file, which goes when nothing uses it;
     seen through a `view`.
 
-    Raises OSError where there is no room for it: `TMPDIR` names the folder.
+    Raises OSError where there is no room for it.
     """
     file = tempfile.TemporaryFile(prefix="perceivers-")  # noqa: SIM115  what is stored lives as long as it
     length, shape, dtype = 0, (), np.dtype(np.uint8)
     for block in blocks:
-        np.ascontiguousarray(block).tofile(file)
+        _write(file, np.ascontiguousarray(block))
         length, shape, dtype = length + len(block), block.shape[1:], block.dtype
-    file.flush()
     return in_file(file, (length, *shape), dtype, view=view)
+
+
+def _write(file: BinaryIO, block: np.ndarray) -> None:
+    """Raises OSError with what can be done."""
+    try:
+        file.write(block.data)
+        file.flush()
+    except OSError as error:
+        file.close()
+        raise OSError(error.errno, f"{error.strerror}: TMPDIR names the folder, now {tempfile.gettempdir()}") from error
 
 
 def bands(array: Rows) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """What is too large for memory: files in place of arrays, bands in place of wholes, and the same answers."""
 
+import errno
 import io
 import struct
 
@@ -10,7 +11,9 @@ import soundfile
 import torch
 from PIL import Image as Pillow
 
+import perceivers as pv
 from perceivers import stored
+from perceivers.cli import main
 from perceivers.core.perceiver import PerceiverIOConfig
 from perceivers.data.schema import Field, Schema
 from perceivers.errors import Unreadable
@@ -327,3 +330,46 @@ def test_windows_of_a_large_sound_are_read_when_they_are_collated(tiny):
     assert all(isinstance(window, stored.Stored) for window in windows)
     expected = kind.collate(field, kind.windows(field, samples))
     assert torch.equal(kind.collate(field, windows)["samples"], expected["samples"])
+
+
+def test_large_pictures_are_learned_from_answered_and_named_where_they_are_not_explained(
+    tmp_path, tiny, monkeypatch, capfd
+):
+    for i in range(40):
+        path = tmp_path / "data" / "ab"[i % 2] / f"{i}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, picture(13, 11, seed=i) // (1 + i % 2))
+    kinds = {"resize": None, "patch": 4}
+    schema = Schema(
+        (Field("path", "image", "input", ("path",), kinds), Field("class", "category", "target", ("class",)))
+    )
+    model = pv.fit(tmp_path / "data", schema=schema, steps=3, size="tiny", out=tmp_path / "run")
+    assert "too large to show that" in (tmp_path / "run/report.html").read_text()
+    np.save(tmp_path / "small.npy", picture(5, 5))
+    names = [str(tmp_path / name) for name in ("data/a/0.npy", "small.npy")]
+    assert model.predict(names)["class"].null_count() == 0
+    monkeypatch.setattr("perceivers.cli.keep", lambda: None)
+    monkeypatch.setattr("sys.argv", ["perceivers", "explain", str(tmp_path / "run"), *names])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capfd.readouterr()
+    assert "small.npy" in said.out
+    assert "row 1: an input that stays in a file is too large to show where the model looks" in said.err
+    monkeypatch.setattr("sys.argv", ["perceivers", "explain", str(tmp_path / "run"), names[0]])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "an input that stays in a file is too large" in capfd.readouterr().err
+
+
+def test_a_full_disk_is_said_with_the_folder(tmp_path, tiny, monkeypatch):
+    Pillow.fromarray(picture(31, 17)).save(tmp_path / "x.png")
+    soundfile.write(tmp_path / "x.wav", np.zeros(5_003), 16_000)
+
+    class Full(io.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stored.tempfile, "TemporaryFile", lambda prefix: Full())
+    for read in (lambda: pixels.read(tmp_path / "x.png", LIMIT), lambda: sounds.read(tmp_path / "x.wav", 16_000, 60)):
+        with pytest.raises(Unreadable, match="No space left on device: TMPDIR names the folder, now /"):
+            read()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from perceivers.explain import Explanation, FieldExplanation
+from perceivers.explain import Average, Explanation, FieldExplanation
 from perceivers.modalities import modality
 from perceivers.modalities.shaded import Plain
 from perceivers.report import verdict
@@ -49,22 +49,15 @@ class Looked:
 
 def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str, bool | None]]) -> dict[str, Any]:
     """Shares and attention averaged over rows, and a few answers: `shown` has (place in the test, truth, right)."""
-    average = result.average
-    order = np.argsort(-np.nan_to_num(average.share), kind="stable")
-    lines = [
-        replace(
-            field_line(average.fields[i].name, float(average.share[i]), float(average.attention[i])),
-            interval=_ends(float(average.low[i]), float(average.high[i])),
-        )
-        for i in order
-    ]
+    lines = [] if result.average is None else _lines(result.average)
     examples = [
-        looked(result.explain(int(result.rows[i])), summary.row_name(int(result.rows[i])), truth, right)
+        looked(explained, summary.row_name(int(result.rows[i])), truth, right)
         for i, truth, right in dict.fromkeys(shown)  # of few rows the same may be drawn and worst
+        if (explained := result.explain(int(result.rows[i]))) is not None
     ]
     drawn = [e for e in examples if e.drawings]
     return {
-        "n": average.n,
+        "n": 0 if result.average is None else result.average.n,
         "one": len(lines) == 1,
         "lines": lines[:MOST_FIELDS],
         "more": max(0, len(lines) - MOST_FIELDS),
@@ -73,6 +66,17 @@ def looks(summary: Summary, result: TargetResult, shown: Sequence[tuple[int, str
         "method": sentences(result.method),
         "linear": result.method.get("linear", ""),
     }
+
+
+def _lines(average: Average) -> list[FieldLine]:
+    """The largest share first."""
+    return [
+        replace(
+            field_line(average.fields[i].name, float(average.share[i]), float(average.attention[i])),
+            interval=_ends(float(average.low[i]), float(average.high[i])),
+        )
+        for i in np.argsort(-np.nan_to_num(average.share), kind="stable")
+    ]
 
 
 def field_line(name: str, share: float | None, attention: float) -> FieldLine:

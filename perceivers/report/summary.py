@@ -20,7 +20,8 @@ class TargetResult:
     """One target on the test rows. `answers` are probabilities (n k) or numbers (n k); `truth` class indices (n),
     0/1 (n k) or numbers (n k); `rows` the row ids (n).
 
-    `average` is over a sample of the test rows; `explain(row)` explains one of them, with `method` in words.
+    `average` is over a sample of the test rows; `explain(row)` explains one of them, with `method` in words; None where
+    inputs are too large for that.
     """
 
     field: Field
@@ -31,8 +32,8 @@ class TargetResult:
     rows: np.ndarray
     baselines: dict[str, Metrics]
     slices: Slices
-    average: Average
-    explain: Callable[[int], Explanation]
+    average: Average | None
+    explain: Callable[[int], Explanation | None]
     method: dict[str, str] = field(default_factory=dict)
 
 

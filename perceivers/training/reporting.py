@@ -6,6 +6,7 @@ Not concerned with how any of them is computed or drawn.
 import json
 import platform
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import perceivers
 from perceivers.baselines import Baselines, baselines
 from perceivers.data.loading import Rows, with_value
 from perceivers.data.randomness import permutation
-from perceivers.errors import BadInput
+from perceivers.errors import BadInput, Unreadable
 from perceivers.evaluate import Evaluation, evaluate, metrics_dict, note_unknown, with_unknown
 from perceivers.explain import Average, Explanation, average, explain_row, method, sample_size
 from perceivers.files import write_atomic
@@ -91,7 +92,8 @@ def rehearse(model: Model, data: Any) -> float:
         return 2 * drawn
     for _ in range(2):  # the first one warms up
         began = time.monotonic()
-        explain_row(model, data.rows, row)
+        with suppress(Unreadable):
+            explain_row(model, data.rows, row)
         explained = time.monotonic() - began
     count = sample_size(model, data.rows, row) + EXAMPLES
     model.train()
@@ -183,15 +185,19 @@ class Explainer:
         order = permutation(0, 0, ids)
         self.sample = np.sort(order[: sample_size(model, rows, int(order[0]))])
 
-    def explain(self, target: str, row: int) -> Explanation:
-        """What the answer to `target` rests on in a test row."""
+    def explain(self, target: str, row: int) -> Explanation | None:
+        """What the answer to `target` rests on in a test row; None where that is too large."""
         if row not in self.made:
-            self.made[row] = {e.target.name: e for e in explain_row(self.model, self.rows, row)}
-        return self.made[row][target]
+            self.made[row] = {}
+            with suppress(Unreadable):
+                self.made[row] = {e.target.name: e for e in explain_row(self.model, self.rows, row)}
+        return self.made[row].get(target)
 
-    def average(self, target: str) -> Average:
-        """Over the sample."""
-        return average([self.explain(target, int(row)) for row in self.sample])
+    def average(self, target: str) -> Average | None:
+        """Over the sample; None where none of it is explained."""
+        found = [self.explain(target, int(row)) for row in self.sample]
+        explained = [one for one in found if one is not None]
+        return average(explained) if explained else None
 
 
 def _beside(e: Evaluation, found: Baselines, groups: list[Any] | None) -> dict[str, Metrics]:
