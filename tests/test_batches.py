@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perceivers.data import sources
-from perceivers.data.batches import TrainingBatches
+from perceivers.data.batches import ALONE, TrainingBatches, evaluation_batches
 from perceivers.data.loading import Rows
 from perceivers.data.schema import Field
 from perceivers.modalities import modality
@@ -88,3 +88,19 @@ def test_a_batch_in_pieces_has_short_and_long_rows():
     means = np.array([[sizes[ids].mean() for ids in batch] for epoch in range(9) for batch in stream.order(epoch)])
     assert (np.diff(means, axis=1) > 0).all()
     assert means.mean(1).std() < 0.5 * sizes.std()  # in one piece, sorted, nearly all of it
+
+
+def test_what_is_very_large_is_answered_alone_and_every_row_once():
+    class Windowless(Uneven):
+        def readable(self, ids):
+            return ids
+
+        def windowed(self, ids, most):
+            assert len(ids) <= most
+            yield ids, {}
+
+    sizes = np.array([9, ALONE + 1, 2, ALONE, 7, 3 * ALONE, 5])
+    found = [ids.tolist() for ids, _ in evaluation_batches(Windowless(sizes), np.arange(7), 3)]
+    assert found == [[2, 6, 4], [0, 3], [1], [5]]
+    everything = [ids.tolist() for ids, _ in evaluation_batches(Windowless(sizes[[1, 5]]), np.arange(2), 3)]
+    assert everything == [[0], [1]]

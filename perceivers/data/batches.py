@@ -19,6 +19,7 @@ from perceivers.errors import BadInput
 BUCKET_BATCHES = 32  # where sizes differ, so many batches are drawn together and sorted by size,
 SIZE_NOISE = 0.05  # taken to be up to so much larger than it is
 PADDED, MOST_PIECES = 0.09, 8  # where more than this is padding, a batch comes in pieces
+ALONE = 2**16  # input elements of a row above which no other is padded to its size
 READ_AHEAD = 2  # batches a worker
 
 
@@ -121,6 +122,8 @@ def evaluation_batches(rows: Rows, ids: np.ndarray, batch_size: int) -> Iterator
     """Readable rows in batches, unchanged; long examples as windows. Yields (the row id of each element, batch)."""
     ids = rows.readable(ids)
     sizes = rows.sizes(ids)
-    for batch_ids in np.array_split(ids[np.argsort(sizes, kind="stable")], max(1, -(-len(ids) // batch_size))):
+    order = np.argsort(sizes, kind="stable")
+    small, large = np.split(ids[order], [np.searchsorted(sizes[order], ALONE, side="right")])
+    for batch_ids in [*np.array_split(small, max(1, -(-len(small) // batch_size))), *large[:, None]]:
         if len(batch_ids):
             yield from rows.windowed(batch_ids, batch_size)
