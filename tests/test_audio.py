@@ -147,7 +147,7 @@ def test_hours_of_sound_are_heard_whole_however_short_a_window_is(seconds):
             seen[begin : begin + len(window)] = True
         assert seen.mean() == pytest.approx(heard)
         said = (f"so long that {28_800 / seconds:,.0f} windows of it are read, evenly spread",)
-        assert AUDIO.remarks(field, sound) == (() if heard == 1 else said)
+        assert AUDIO.remarks(field, None, sound) == (() if heard == 1 else said)
 
 
 def test_a_spectrogram_in_pieces_is_the_one_at_once(monkeypatch):
