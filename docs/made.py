@@ -134,6 +134,24 @@ def streaming() -> str:
     )
 
 
+def large() -> str:
+    """Memory and time of predictions of large files, as `python -m benchmarks.large` has measured them."""
+    rows = json.loads((ROOT / "benchmarks/large.json").read_text(encoding="utf-8"))
+    return table(
+        ["", "file", "peak of memory", "time", "class"],
+        (
+            [
+                row["input"],
+                f"{row['bytes'] / 1e6:,.1f} MB",
+                f"{row['peak_gb']:.2f} GB",
+                f"{row['seconds']:,.0f} s",
+                "right" if row["right"] else "wrong",
+            ]
+            for row in rows.values()
+        ),
+    )
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A Markdown table."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
@@ -168,6 +186,7 @@ WRITERS = {
     "schemas": schemas,
     "explanations": explanations,
     "streaming": streaming,
+    "large": large,
 }
 
 
