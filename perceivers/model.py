@@ -35,6 +35,7 @@ MOST_LAYERS = 1_000  # self-attends that an input passes, repeated ones too: a f
 GELU = "gelu"
 ACTIVATIONS = {GELU: nn.GELU, "gelu_tanh": tanh_gelu}  # the papers' tanh form takes four times as long as the exact one
 ANEW = "copy the folder anew, or train again"
+TOO_LARGE = "an input that stays in a file is too large to show where the model looks: make it smaller"
 
 
 class Model(nn.Module):
@@ -102,9 +103,7 @@ class Model(nn.Module):
         file: `pieces` reads it.
         """
         if _is_large(batch):
-            raise Unreadable(
-                "an input that stays in a file is too large to show where the model looks: make it smaller"
-            )
+            raise Unreadable(TOO_LARGE)
         arrays, masks = zip(*(module(batch) for module in self.modules_of_inputs), strict=True)
         return torch.cat(arrays, dim=1), torch.cat(masks, dim=1)
 
