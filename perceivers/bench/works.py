@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from perceivers.core.checkpointing import CHECKPOINTING
 from perceivers.errors import BadInput
 from perceivers.published.presets import PRESETS
 
@@ -175,8 +174,7 @@ def _clip(precisions: Sequence[Precision]) -> Iterator[Work]:
 def _training(precisions: Sequence[Precision]) -> Iterator[Work]:
     for precision in precisions:
         spec = {"kind": "training", "name": FOURIER, "precision": precision, "batch": 2}
-        for checkpointing in CHECKPOINTING:
-            about = {"off": "", "light": ", light checkpointing", "full": ", checkpointing"}[checkpointing]
+        for about, checkpointing in (("", "off"), (", light checkpointing", "light"), (", checkpointing", "full")):
             model = f"ImageNet fourier, a step at batch 2{about}"
             yield Work("training", model, precision, {**spec, "checkpointing": checkpointing})
 

@@ -64,16 +64,12 @@ def other_order(cells: pl.Series, date: str, axis: bool) -> tuple[str, str, str,
     """
     if cells.dtype != pl.String or not len(cells) or (axis and len(_regular(cells)) == 1):
         return None
-    days = _days(to_seconds(cells, date))
+    days = _moments(to_seconds(cells, date)).dt.date()
     for how in _readings(cells):
-        if isinstance(how, str) and (unlike := (others := _days(to_seconds(cells, how))) != days).any():
+        if isinstance(how, str) and (unlike := (others := _moments(to_seconds(cells, how)).dt.date()) != days).any():
             first = int(unlike.arg_max() or 0)
             return how, cells[first], str(days[first]), str(others[first])
     return None
-
-
-def _days(seconds: pl.Series) -> pl.Series:
-    return (seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.date()
 
 
 def _regular(cells: pl.Series) -> list[bool | str]:
@@ -83,13 +79,12 @@ def _regular(cells: pl.Series) -> list[bool | str]:
 
 def _is_regular(seconds: pl.Series) -> bool:
     """Whether times are equally far apart, or all on the same day of a month."""
-    times = _moments(seconds)
+    times = _moments(seconds.unique().sort())
     return len(times) > 2 and 1 in (times.diff().drop_nulls().n_unique(), times.dt.day().n_unique())
 
 
 def _moments(seconds: pl.Series) -> pl.Series:
-    """Each once, in order."""
-    return (seconds.unique().sort() * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
+    return (seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
 def unlike_dates(cells: pl.Series) -> tuple[str, str] | None:

@@ -159,18 +159,19 @@ def arrange(table: Table, schema: Schema, *, split: bool = True) -> Table:
 def check_numbers(table: Table, schema: Schema) -> None:
     """Raises BadInput where a column that was numbers in train holds words: they would be read as missing."""
     time = None if schema.long is None else schema.long.time
-    for field in schema.fields:
-        for name in field.columns if field.modality == "series" and not field.options.get("words") else ():
-            cells = table.frame[name] if name in table.frame.columns and name != time else pl.Series(dtype=pl.String)
-            if cells.dtype == pl.String:
-                texts = cells.str.strip_chars()
-                words = (texts != "") & texts.cast(pl.Float64, strict=False).is_null()
-                if words.any():
-                    row = int(words.arg_max() or 0)
-                    raise BadInput(
-                        f"{table.name}, row {row + 1}: {name!r} is {cells[row]!r:.60}, no number: empty the cell, if "
-                        "its value is missing"
-                    )
+    numbers = [field for field in schema.fields if field.modality == "series" and not field.options.get("words")]
+    asked = {name for field in numbers for name in field.columns} - {time}
+    for cells in table.frame:
+        if cells.name not in asked or cells.dtype != pl.String:
+            continue
+        texts = cells.str.strip_chars()
+        words = (texts != "") & texts.cast(pl.Float64, strict=False).is_null()
+        if words.any():
+            row = int(words.arg_max() or 0)
+            raise BadInput(
+                f"{table.name}, row {row + 1}: {cells.name!r} is {cells[row]!r:.60}, no number: empty the cell, if its "
+                "value is missing"
+            )
 
 
 def of_series(table: Table, steps: Steps, schema: Schema) -> Table:

@@ -36,6 +36,8 @@ Weights = tuple[str, dict[str, Tensor]]
 # Metrics of one target: {"n": 360, "accuracy": {"value": 0.98, "low": 0.96, "high": 0.99}, …}
 Metrics = dict[str, Any]
 
+UNSEEN = "is none of those of training: it is read as unseen"  # what a remark says of a category or a unit
+
 
 class Modality(ABC):
     """One kind of data. Stateless: what it must know of a field stands in the field's options.

@@ -23,6 +23,7 @@ from perceivers.core.attention import linear
 from perceivers.errors import BadInput, Unreadable
 from perceivers.modalities import metrics
 from perceivers.modalities.base import (
+    UNSEEN,
     Batch,
     Inputs,
     Metrics,
@@ -42,7 +43,6 @@ from perceivers.terminal import natural
 NO_LABEL = -1
 LEAST = 1e-12  # probability whose logarithm is taken
 SHOWN = 10  # categories in a message
-UNSEEN = "is none of those of training: it is read as unseen"
 
 
 class Category(Modality):

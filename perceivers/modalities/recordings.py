@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from perceivers.errors import BadInput, Unreadable
-from perceivers.modalities.base import is_missing
+from perceivers.modalities.base import UNSEEN, is_missing
 from perceivers.modalities.occurrences import Columns, Layout, as_columns, as_times_of, as_units, as_values, find_layout
 from perceivers.modalities.steps import as_times
 
@@ -74,7 +74,7 @@ def read(field: Any, cell: Any) -> Recording | None:
     units = np.array([u if label is None else known.get(label, u) for label in labels])[index]
     values = as_values(columns, layout)
     unknown = [one for one in labels if one is not None and one not in known]
-    remarks = [f"unit {one!r:.60} is none of those of training: it is read as unseen" for one in unknown[:MOST_UNKNOWN]]
+    remarks = [f"unit {one!r:.60} {UNSEEN}" for one in unknown[:MOST_UNKNOWN]]
     if (np.diff(times) < 0).any():
         remarks.append("events came in no order of time and are sorted")
     order = _order(times, units, values)

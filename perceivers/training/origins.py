@@ -115,9 +115,8 @@ def _chosen(
 
     def row(kind: Checkpointing) -> int:
         """Bytes; while one layer is computed anew, it takes what it does without."""
-        return (
-            ROW_BYTES * inputs + LATENT_BYTES[kind] * layers * latents + (kind != "off") * LATENT_BYTES["off"] * latents
-        )
+        kept = ROW_BYTES * inputs + LATENT_BYTES[kind] * layers * latents
+        return kept if kind == "off" else kept + LATENT_BYTES["off"] * latents
 
     fits = row("light") * (training.batch_size or 1) <= room
     checkpointing = training.checkpointing or ("light" if fits else "full")
