@@ -154,7 +154,8 @@ SAID = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_wav_files_are_one_clear_line(tmp_path, damage):
-    path = written(tmp_path / "a.wav", RNG.uniform(-1, 1, 8_000))
+    samples = np.random.default_rng(7).uniform(-1, 1, 8_000)  # of which none looks like the name of a chunk, by chance
+    path = written(tmp_path / "a.wav", samples)
     DAMAGE[damage](path)
     with pytest.raises(Unreadable, match=rf"a\.wav: .*{SAID[damage]}") as caught:
         sounds.read(path, 8_000, HOUR)
